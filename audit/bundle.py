@@ -1,0 +1,210 @@
+"""A run on disk. The bundle is also the cache: a task whose key is present is not run again."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import JsonValue, ValidationError
+
+from audit.core.base import canonical_json, sha256
+from audit.core.errors import BundleError
+from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
+from audit.core.finding import Finding
+from audit.core.manifest import Manifest
+
+UNRECORDED = frozenset({"manifest.json", "run.json"})
+"""Files whose digest the manifest cannot or must not hold."""
+
+
+class Bundle:
+    """A folder that holds every number of an audit with where it came from."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def evidence(self, key: str) -> Evidence | None:
+        """The record of the task with this key, or None if it was not run, was cut off, or ended in an error."""
+        path = self.root / "evidence" / key / "evidence.json"
+        if not path.is_file():
+            return None
+        try:
+            record = Evidence.model_validate_json(path.read_bytes())
+        except ValidationError:
+            return None
+        return None if record.status == "error" else record
+
+    def put(self, task_id: str, kind: str, key: str, result: Result) -> Evidence:
+        """Writes the result of a task under its key, whole or not at all."""
+        return self._put(Path("evidence") / key, task_id, kind, key, result)
+
+    def put_part(self, key: str, index: int, result: Result) -> None:
+        """Keeps the result of one part until its task is whole."""
+        self._put(Path("parts") / key / f"{index:06d}", f"part {index}", "part", key, result)
+
+    def part(self, key: str, index: int) -> Result | None:
+        """The result of one part, or None."""
+        path = self.root / "parts" / key / f"{index:06d}" / "evidence.json"
+        if not path.is_file():
+            return None
+        return self.result(Evidence.model_validate_json(path.read_bytes()))
+
+    def drop_parts(self, key: str | None = None) -> None:
+        """Forgets the parts of a task that is whole, or all parts."""
+        shutil.rmtree(self.root / "parts" / key if key else self.root / "parts", ignore_errors=True)
+
+    def _put(self, folder: Path, task_id: str, kind: str, key: str, result: Result) -> Evidence:
+        record = Evidence(
+            id=task_id,
+            kind=kind,
+            key=key,
+            status=result.status,
+            message=result.message,
+            metrics=result.metrics,
+            tables=tuple(_table_record(folder, name, table) for name, table in sorted(result.tables.items())),
+            artefacts=tuple(_artefact_record(folder, n, a) for n, a in sorted(result.artefacts.items())),
+            notes=result.notes,
+        )
+        files = {r.path: parquet_bytes(result.tables[r.name]) for r in record.tables}
+        files |= {r.path: result.artefacts[r.name].data for r in record.artefacts}
+        files[(folder / "evidence.json").as_posix()] = pretty_json(record.model_dump(mode="json"))
+        final = self.root / folder
+        scratch = final.with_name(f".{final.name}-{uuid4().hex}")
+        scratch.mkdir(parents=True)
+        for path, data in files.items():
+            (scratch / Path(path).name).write_bytes(data)
+        shutil.rmtree(final, ignore_errors=True)
+        scratch.rename(final)
+        return record
+
+    def result(self, record: Evidence) -> Result:
+        """The result of a task as the task that reads it sees it."""
+        return Result(
+            metrics=record.metrics,
+            tables={table.name: self.table(table) for table in record.tables},
+            artefacts={a.name: Artefact((self.root / a.path).read_bytes(), a.media_type) for a in record.artefacts},
+            notes=record.notes,
+            status=record.status,
+            message=record.message,
+        )
+
+    def table(self, record: TableRecord) -> pd.DataFrame:
+        """A table by its record."""
+        frame: pd.DataFrame = pq.read_table(self.root / record.path).to_pandas()
+        return frame
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file at the top of the bundle, whole or not at all."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        scratch = self.root / f".{name}-{uuid4().hex}"
+        scratch.write_bytes(data)
+        Path(scratch).replace(self.root / name)
+
+    def write_manifest(self, manifest: Manifest) -> Manifest:
+        """Writes the manifest with the digests of all files that are there now."""
+        manifest = manifest.model_copy(update={"files": self.digests()})
+        self.write("manifest.json", pretty_json(manifest.model_dump(mode="json")))
+        return manifest
+
+    def manifest(self) -> Manifest:
+        """The manifest.
+
+        Raises:
+            BundleError: there is none, or it cannot be read.
+        """
+        path = self.root / "manifest.json"
+        if not path.is_file():
+            raise BundleError(f"{self.root}: no manifest.json: this is not a bundle, or its run did not end")
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(step) for step in first["loc"])
+            raise BundleError(f"{path}: not a manifest: {where}: {first['msg']}") from error
+
+    def results(self) -> dict[str, Any]:
+        """`results.json` as plain data.
+
+        Raises:
+            BundleError: it is missing or not JSON.
+        """
+        path = self.root / "results.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path}: cannot be read: {error}") from error
+        return content
+
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings of `results.json`."""
+        return tuple(Finding.model_validate_json(json.dumps(f)) for f in self.results()["findings"])
+
+    def records(self) -> tuple[Evidence, ...]:
+        """The evidence of `results.json`, in the order of the plan."""
+        keys: list[Evidence] = []
+        for entry in self.results()["evidence"]:
+            path = self.root / "evidence" / entry["key"] / "evidence.json"
+            keys.append(Evidence.model_validate_json(path.read_bytes()))
+        return tuple(keys)
+
+    def files(self) -> Iterator[str]:
+        """Paths of all files of the bundle, relative to it, sorted; scratch files and parts are not of it."""
+        for path in sorted(self.root.rglob("*")):
+            relative = path.relative_to(self.root)
+            hidden = any(step.startswith(".") for step in relative.parts)
+            if path.is_file() and not hidden and relative.parts[0] != "parts":
+                yield relative.as_posix()
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file that a manifest holds."""
+        return {name: sha256((self.root / name).read_bytes()) for name in self.files() if name not in UNRECORDED}
+
+    def altered(self) -> list[str]:
+        """What does not match the manifest: one sentence per file; empty if all is as recorded."""
+        recorded, present = self.manifest().files, self.digests()
+        gone = [f"{name}: recorded in the manifest, but missing" for name in recorded if name not in present]
+        new = [f"{name}: not recorded in the manifest" for name in present if name not in recorded]
+        other = [
+            f"{name}: holds {digest[:12]}…, the manifest says {recorded[name][:12]}…"
+            for name, digest in present.items()
+            if name in recorded and recorded[name] != digest
+        ]
+        return sorted(gone + new + other)
+
+    def prune(self, keys: set[str]) -> None:
+        """Removes evidence that is not of this plan, and what a killed run left half written."""
+        for path in (self.root / "evidence").iterdir() if (self.root / "evidence").is_dir() else ():
+            if path.name not in keys:
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.root.glob(".*-*"):
+            path.unlink(missing_ok=True)
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """A frame as Parquet; equal frames give equal bytes under one version of pyarrow."""
+    buffer = io.BytesIO()
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def pretty_json(value: JsonValue | Mapping[str, Any]) -> bytes:
+    """JSON that people read in a diff: sorted keys, two spaces; the numbers are those of `canonical_json`."""
+    canonical = json.loads(canonical_json(value))
+    text = json.dumps(canonical, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")
+
+
+def _table_record(folder: Path, name: str, table: pd.DataFrame) -> TableRecord:
+    path = (folder / f"{name}.parquet").as_posix()
+    return TableRecord(name=name, path=path, rows=len(table), columns=tuple(map(str, table.columns)))
+
+
+def _artefact_record(folder: Path, name: str, artefact: Artefact) -> ArtefactRecord:
+    return ArtefactRecord(name=name, path=(folder / name).as_posix(), media_type=artefact.media_type)

@@ -1,0 +1,1 @@
+"""Values and arithmetic. No files, no clock, no network, no randomness but what is passed in."""

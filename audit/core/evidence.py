@@ -1,0 +1,109 @@
+"""What a task found: in memory while it runs (Result), on disk afterwards (Evidence)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+from pydantic import JsonValue
+
+from audit.core.base import Frozen
+
+Status = Literal["ok", "error", "not_applicable", "refused", "incomplete"]
+Severity = Literal["info", "minor", "major", "critical"]
+
+
+class Where(Frozen):
+    """What a metric was measured on; a field that is None does not narrow it."""
+
+    data: Literal["train", "evaluate", "sample"] | None = None
+    model: str | None = None
+    region: str | None = None
+    by: str | None = None
+    group: str | None = None
+    outcome: str | None = None
+    feature: str | None = None
+    variant: str | None = None
+
+
+class Metric(Frozen):
+    """A number with what it takes to judge it.
+
+    Attributes:
+        value: None where it is undefined; never NaN.
+        low, high: the interval at `level`; None where there is none.
+        interval: how the interval was made and what it covers, in a few words.
+        n: rows, or other units of `unit`, that it rests on.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    interval: str = ""
+    unit: str = ""
+    n: int | None = None
+    where: Where = Where()
+
+
+class Note(Frozen):
+    """Something to be said, as a code and its arguments; `templates/words/` has the sentence.
+
+    A note with a severity becomes a finding.
+    """
+
+    code: str
+    severity: Severity | None = None
+    args: dict[str, JsonValue] = {}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file that is not a table: a picture, a trained model."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task, or one part of it, found."""
+
+    metrics: tuple[Metric, ...] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    artefacts: Mapping[str, Artefact] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+    status: Status = "ok"
+    message: str = ""
+
+
+class TableRecord(Frozen):
+    """A table of the bundle; the path is relative to it."""
+
+    name: str
+    path: str
+    rows: int
+    columns: tuple[str, ...]
+
+
+class ArtefactRecord(Frozen):
+    """A file of the bundle; the path is relative to it."""
+
+    name: str
+    path: str
+    media_type: str
+
+
+class Evidence(Frozen):
+    """The record of a task that was run, or of the reason why it was not."""
+
+    id: str
+    kind: str
+    key: str
+    status: Status
+    message: str = ""
+    metrics: tuple[Metric, ...] = ()
+    tables: tuple[TableRecord, ...] = ()
+    artefacts: tuple[ArtefactRecord, ...] = ()
+    notes: tuple[Note, ...] = ()

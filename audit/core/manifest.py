@@ -1,0 +1,58 @@
+"""What was run, with what, and the digest of every file."""
+
+from pydantic import JsonValue
+
+from audit.core.base import Frozen, canonical_json, sha256
+from audit.core.plan import Plan
+
+FORMAT = 1
+"""Version of the layout of a bundle."""
+
+
+class InputRecord(Frozen):
+    """A file that the audit read; the name is the spec's text for it, never an absolute path."""
+
+    role: str
+    name: str
+    sha256: str
+    rows: int | None = None
+
+
+class Manifest(Frozen):
+    """The record of an audit.
+
+    Attributes:
+        spec_name, spec: file name and text of the spec, verbatim.
+        overrides: `--set key=value` as given.
+        facts: what the report prints of the audit besides the evidence: the resolved spec sections, as plain data.
+        files: SHA-256 of every file of the bundle but this one and `run.json`, by path.
+    """
+
+    format: int = FORMAT
+    tool: dict[str, str]
+    spec_name: str
+    spec: str
+    overrides: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    as_of: str | None = None
+    seed: int
+    repository: dict[str, str | bool] | None = None
+    inputs: tuple[InputRecord, ...] = ()
+    packages: dict[str, str] = {}
+    cites: tuple[str, ...] = ()
+    facts: dict[str, JsonValue] = {}
+    plan: Plan
+    files: dict[str, str] = {}
+
+    @property
+    def payload(self) -> str:
+        """One digest over everything that was computed: all files but the rendered reports."""
+        rendered = ("report.html", "report.pdf")
+        content = self.model_dump(mode="json")
+        content["files"] = {path: digest for path, digest in self.files.items() if path not in rendered}
+        return sha256(canonical_json(content))
+
+    @property
+    def report_id(self) -> str:
+        """The one id that the report, the PDF and the results are known by."""
+        return "AR-" + self.payload[:10].upper()

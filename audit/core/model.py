@@ -1,0 +1,231 @@
+"""A model as the audit sees it, and the decision that is taken from its scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from audit.core.base import Frozen
+from audit.core.errors import ModelError
+from audit.core.registry import Registry
+from audit.core.schema import FeatureSchema
+from audit.core.table import Floats, decode
+
+Ints = NDArray[np.int64]
+Capability = Literal["predict", "native", "gradient", "split"]
+
+ACCEPT = 1e-6
+"""A counterfactual is accepted this far beyond the decision threshold: float32 models round by batch shape."""
+
+BLOCK_ROWS = 65_536
+"""Rows that a model is given at most at once, so that memory stays flat."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A model whose inside an explainer can read.
+
+    Attributes:
+        form: what the estimator is.
+        estimator: the fitted final estimator.
+        transform: frame in feature space (n, d) to the matrix that the estimator is given (n, m).
+    """
+
+    form: Literal["linear", "trees"]
+    estimator: Any
+    transform: Callable[[pd.DataFrame], Floats]
+
+
+class Model(Protocol):
+    """What an adapter returns.
+
+    Attributes:
+        classes: the C class labels, as text, in the order of the columns of `predict`.
+        capabilities: `predict` (scores for any row); `native` (an explainer can look inside); others later.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Probabilities of shape (n, C) for rows in feature space; every row sums to 1."""
+        ...
+
+    def native(self) -> Native | None:
+        """The inside, where `native` is among the capabilities."""
+        ...
+
+
+@dataclass(frozen=True)
+class Allow:
+    """What the person who starts the run allows; a spec can never grant it."""
+
+    pickle: bool = False
+    code: bool = False
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an adapter may read: the model file (as a path in text), and the frame of the evaluation data."""
+
+    path: str | None
+    allow: Allow
+    evaluate: pd.DataFrame
+    favourable: tuple[str, ...]
+
+
+class DecisionRule(Frozen):
+    """What counts as favourable in practice."""
+
+    score: Literal["p(favourable)"] = "p(favourable)"
+    at_least: float
+
+
+class Adapter(Frozen):
+    """Settings of a model in the spec; `load` returns the Model. One adapter per file in `models/`.
+
+    Attributes:
+        features: what the model is given, in order; nothing else reaches it. None: every column of the data
+            that is not the id, the target, a production score or a protected column.
+    """
+
+    kind: str
+    features: tuple[str, ...] | None = None
+    decision: DecisionRule | None = None
+
+    rev: ClassVar[int] = 1
+    uses: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def file(self) -> str | None:
+        """The path of the model file, relative to the spec; None where the model is not a file."""
+        return None
+
+    @property
+    def expected_sha256(self) -> str | None:
+        """The digest that the spec pins, if any."""
+        return None
+
+    def load(self, source: Source) -> Model:
+        """The model.
+
+        Raises:
+            ModelError: the file cannot be read, is refused, or is no classifier.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        ADAPTERS.add(cls)
+
+
+ADAPTERS: Registry[Adapter] = Registry("model adapter", "kind", "audit.models")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How scores become outcomes.
+
+    With favourable classes there are two outcomes, `unfavourable` (0) and `favourable` (1): favourable where
+    the summed probability of the favourable classes is at least `at_least`. Without, the outcome is the most
+    probable class, and a flip is any other class.
+    """
+
+    classes: tuple[str, ...]
+    favourable: tuple[str, ...] = ()
+    at_least: float = 0.5
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of the outcomes, by number."""
+        return ("unfavourable", "favourable") if self.favourable else self.classes
+
+    def score(self, P: Floats) -> Floats:
+        """What is compared with the threshold, shape (n,): p(favourable), or the highest probability."""
+        if self.favourable:
+            chosen = [self.classes.index(label) for label in self.favourable]
+            score: Floats = P[:, chosen].sum(axis=1)
+        else:
+            score = P.max(axis=1)
+        return score
+
+    def outcome(self, P: Floats) -> Ints:
+        """The number of the outcome of each row, shape (n,)."""
+        if self.favourable:
+            return np.asarray(self.score(P) >= self.at_least, dtype=np.int64)
+        return np.asarray(P.argmax(axis=1), dtype=np.int64)
+
+    def actual(self, labels: "pd.Series[Any]") -> Ints:
+        """The number of the outcome that each true class label (as text) stands for, shape (n,)."""
+        if self.favourable:
+            return np.asarray(labels.isin(self.favourable), dtype=np.int64)
+        return np.asarray(labels.map({label: i for i, label in enumerate(self.classes)}), dtype=np.int64)
+
+    def away(self, P: Floats, before: Ints) -> Floats:
+        """Probability of not being in outcome `before`, shape (n,): what a search raises."""
+        if self.favourable:
+            score = self.score(P)
+            return np.where(before == 1, 1.0 - score, score)
+        return 1.0 - P[np.arange(len(P)), before]
+
+    def margin(self, P: Floats, before: Ints) -> Floats:
+        """How far a row is beyond the flip of outcome `before`, shape (n,); flipped for sure at ACCEPT."""
+        if self.favourable:
+            distance = self.score(P) - self.at_least
+            return np.where(before == 1, -distance, distance)
+        rows = np.arange(len(P))
+        stay = P[rows, before]
+        others = P.copy()
+        others[rows, before] = -np.inf
+        return np.asarray(others.max(axis=1) - stay)
+
+    def flipped(self, P: Floats, before: Ints) -> NDArray[np.bool_]:
+        """Whether each row has left outcome `before` by at least ACCEPT."""
+        return self.margin(P, before) >= ACCEPT
+
+
+class Scorer:
+    """A model that is given codes and counts the rows that it answers for."""
+
+    def __init__(self, model: Model, schema: FeatureSchema, decision: Decision) -> None:
+        self.model = model
+        self.schema = schema
+        self.decision = decision
+        self.rows = 0
+        self.calls = 0
+
+    def probabilities(self, codes: Floats) -> Floats:
+        """Class probabilities, shape (n, C), for rows of codes, shape (n, d).
+
+        Raises:
+            ModelError: the model fails, or answers with other than n rows of C finite numbers in [0, 1].
+        """
+        blocks = [self._block(codes[i : i + BLOCK_ROWS]) for i in range(0, len(codes), BLOCK_ROWS)]
+        return np.concatenate(blocks) if blocks else np.empty((0, len(self.model.classes)))
+
+    def _block(self, codes: Floats) -> Floats:
+        self.rows += len(codes)
+        self.calls += 1
+        try:
+            P = np.asarray(self.model.predict(decode(self.schema, codes)), dtype=np.float64)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the model failed on {len(codes)} rows: {type(error).__name__}: {error}. "
+                "Check that `model.features` lists what it was trained on, in that order."
+            ) from error
+        expected = (len(codes), len(self.model.classes))
+        if P.shape != expected:
+            raise ModelError(f"the model answered with shape {P.shape}, expected {expected} (rows, classes)")
+        if not np.isfinite(P).all() or P.min(initial=0.0) < -1e-9 or P.max(initial=0.0) > 1 + 1e-6:
+            raise ModelError("the model answered with scores that are not probabilities between 0 and 1")
+        return P

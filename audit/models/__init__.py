@@ -1,0 +1,1 @@
+"""One model adapter per file."""

@@ -1,0 +1,1 @@
+"""A bundle to HTML and PDF. Reads the bundle and nothing else."""

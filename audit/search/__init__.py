@@ -1,0 +1,1 @@
+"""One counterfactual generator per file, and `verify`, which checks them all."""
