@@ -197,6 +197,27 @@ def _why_nothing(gate: Gate, records: Sequence[Evidence]) -> str:
     return f"{name} was not measured on exactly what the gate asks for"
 
 
+OpinionWord = Literal["unqualified", "qualified", "adverse", "disclaimer"]
+
+
+def strongest_opinion(findings: Iterable[Finding]) -> tuple[OpinionWord, str]:
+    """The strongest word that the findings support, and the rule that says so.
+
+    Adverse and disclaimer are always open to the auditor; the rules below are ours (`report` 1.3).
+    """
+    findings = list(findings)
+    gates = [finding for finding in findings if finding.gate is not None]
+    if not gates or all(gate.outcome == "no_evidence" for gate in gates):
+        return "disclaimer", "no gate has evidence"
+    short = [gate.id for gate in gates if gate.outcome != "pass"]
+    if short:
+        return "qualified", "not every gate is a pass: " + ", ".join(short)
+    critical = [finding.id for finding in findings if finding.severity == "critical" or finding.code == "method_error"]
+    if critical:
+        return "qualified", "critical findings or methods in error: " + ", ".join(critical)
+    return "unqualified", "every gate is a pass, no finding is critical and no method is in error"
+
+
 def note_findings(evidence: Iterable[Evidence]) -> list[Finding]:
     """A finding for each note that has a severity, and one for each task that ended in an error."""
     findings = []

@@ -62,6 +62,14 @@ class Model(Protocol):
         ...
 
 
+class StoredScores(Protocol):
+    """What an adapter returns where there are scores in the data and no model."""
+
+    def stored(self, frame: pd.DataFrame) -> Floats:
+        """Probabilities of shape (n, C) of the evaluation rows, from the file as it was read."""
+        ...
+
+
 @dataclass(frozen=True)
 class Allow:
     """What the person who starts the run allows; a spec can never grant it."""
@@ -73,9 +81,17 @@ class Allow:
 
 @dataclass(frozen=True)
 class Source:
-    """What an adapter may read: the model file (as a path in text), and the frame of the evaluation data."""
+    """What an adapter may read.
+
+    Attributes:
+        path: the model file, or None.
+        folder: where the spec lies; code that the spec names may lie there too.
+        evaluate: the evaluation file as it was read.
+        favourable: the favourable class labels.
+    """
 
     path: str | None
+    folder: str
     allow: Allow
     evaluate: pd.DataFrame
     favourable: tuple[str, ...]
@@ -112,6 +128,10 @@ class Adapter(Frozen):
     def expected_sha256(self) -> str | None:
         """The digest that the spec pins, if any."""
         return None
+
+    def columns_read(self) -> tuple[str, ...]:
+        """Columns of the evaluation data that it reads as stored scores; they are no features."""
+        return ()
 
     def load(self, source: Source) -> Model:
         """The model.
