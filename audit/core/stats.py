@@ -1,0 +1,142 @@
+"""Intervals, resampling over rows, ranks and rank correlation; numpy alone."""
+
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.table import Floats
+
+RESAMPLE_BLOCK = 4_000_000
+"""Drawn row numbers that are held at once, so that memory stays flat however many rows there are."""
+
+TIE = 12
+"""Values that agree to so many decimals are tied: sums of the same numbers in another order differ beyond that."""
+
+
+def wilson(share: Floats | float, n: Floats | NDArray[np.int64] | float, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Wilson's interval of a share of n independent trials, as (low, high); NaN where n is 0.
+
+    Reference: E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212.
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p, size = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = z * z / size
+        middle = (p + weight / 2) / (1 + weight)
+        half = z / (1 + weight) * np.sqrt(p * (1 - p) / size + weight / (4 * size))
+        low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+    # At the ends the exact bound is the end itself; rounding must not leave the estimate outside its interval.
+    none = ~(size > 0)
+    low, high = np.where(p <= 0, 0.0, low), np.where(p >= 1, 1.0, high)
+    return np.where(none, np.nan, low), np.where(none, np.nan, high)
+
+
+def resamples(n: int, repeats: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """How often each of n rows is drawn in each of `repeats` bootstrap resamples, in blocks of shape (b, n)."""
+    block = max(1, RESAMPLE_BLOCK // max(n, 1))
+    for start in range(0, repeats, block):
+        size = min(block, repeats - start)
+        drawn = rng.integers(0, n, size=(size, n)) + np.arange(size)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+
+
+def bootstrap_means(values: Floats, weights: Floats, repeats: int, rng: np.random.Generator) -> Floats:
+    """Weighted means of each column in bootstrap resamples of the rows, shape (repeats, d).
+
+    A row stands for an instance with all that was measured on it, so that dependence inside an instance is kept
+    (cluster bootstrap). All columns share the resamples: ranks can be taken within each.
+
+    Args:
+        values: shape (n, d), no NaN; n at least 1.
+        weights: shape (n,), not negative; a resample without weight gives NaN.
+    """
+    weighted = np.column_stack([values * weights[:, None], weights])
+    sums = np.concatenate([counts @ weighted for counts in resamples(len(values), repeats, rng)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[:, :-1] / sums[:, -1:])
+
+
+def percentile_interval(replicates: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """The central `level` of bootstrap replicates, shape (repeats, ...), as (low, high).
+
+    Replicates that are undefined are left out; where none is defined, the interval is NaN.
+    """
+    tail = (1 - level) / 2
+    low, high = quantiles(replicates, (tail, 1 - tail))
+    return low, high
+
+
+def quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
+    """Quantiles along the first axis of what is not NaN, linear between order statistics; shape (levels, ...).
+
+    NaN where a column has no value. One sort for all columns, which numpy's NaN-aware quantile does column by column.
+    """
+    if not len(values):
+        return np.full((len(levels), *values.shape[1:]), np.nan)
+    ordered = np.sort(values, axis=0)  # NaN last
+    known = (~np.isnan(values)).sum(axis=0)
+    answers = []
+    for level in levels:
+        position = level * (np.maximum(known, 1) - 1)
+        below = np.floor(position).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(known, 1) - 1)
+        a = np.take_along_axis(ordered, below[None], axis=0)[0]
+        b = np.take_along_axis(ordered, above[None], axis=0)[0]
+        answers.append(a + (b - a) * (position - below))
+    return np.stack(answers)
+
+
+def average_ranks(values: Floats) -> Floats:
+    """Ranks within each row, 1 for the largest value; ties share the mean of their ranks. Shape as `values`.
+
+    Values that agree to `TIE` decimals are tied. NaN has no rank.
+    """
+    table = np.atleast_2d(np.round(values, TIE))
+    order = np.argsort(-table, axis=1, kind="stable")  # NaN last
+    ordered = np.take_along_axis(table, order, axis=1)
+    place = np.broadcast_to(np.arange(table.shape[1]), table.shape)
+    fresh = np.ones(table.shape, dtype=bool)
+    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    last = np.ones(table.shape, dtype=bool)
+    last[:, :-1] = fresh[:, 1:]
+    start = np.maximum.accumulate(np.where(fresh, place, 0), axis=1)
+    end = np.minimum.accumulate(np.where(last, place, table.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(table.shape)
+    np.put_along_axis(ranks, order, (start + end) / 2 + 1, axis=1)
+    ranks[np.isnan(table)] = np.nan
+    return ranks.reshape(values.shape)
+
+
+def rank_stability(replicates: Floats, top: int) -> Floats:
+    """The share of bootstrap replicates, shape (repeats, d), in which each column is among the first `top`; (d,)."""
+    return np.asarray((average_ranks(replicates) <= top).mean(axis=0))
+
+
+def kendall(a: Floats, b: Floats) -> Floats:
+    """Kendall's tau-b of the rows of a and b, both (..., d); NaN where one of them is constant or d < 2.
+
+    Reference: M. G. Kendall, Biometrika 33 (1945), 239-251.
+    """
+    first, second = _pair_signs(a), _pair_signs(b)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(
+            (first * second).sum(axis=-1) / np.sqrt(np.abs(first).sum(axis=-1) * np.abs(second).sum(axis=-1))
+        )
+
+
+def _pair_signs(values: Floats) -> Floats:
+    """Signs of the differences of all pairs of the last axis, shape (..., d (d - 1) / 2)."""
+    rounded = np.round(values, TIE)
+    i, j = np.triu_indices(values.shape[-1], k=1)
+    return np.asarray(np.sign(rounded[..., i] - rounded[..., j]))
+
+
+def spearman(a: Floats, b: Floats) -> Floats:
+    """Spearman's rho of the rows of a and b, both (..., d): the correlation of average ranks; NaN as in `kendall`."""
+    first, second = average_ranks(a), average_ranks(b)
+    first = first - first.mean(axis=-1, keepdims=True)
+    second = second - second.mean(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((first * second).sum(axis=-1) / np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1)))
