@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -62,8 +62,15 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class StoredScores(Protocol):
-    """What an adapter returns where there are scores in the data and no model."""
+    """What an adapter returns where there are scores in the data and no model; its capabilities are empty."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
 
     def stored(self, frame: pd.DataFrame) -> Floats:
         """Probabilities of shape (n, C) of the evaluation rows, from the file as it was read."""
@@ -133,8 +140,8 @@ class Adapter(Frozen):
         """Columns of the evaluation data that it reads as stored scores; they are no features."""
         return ()
 
-    def load(self, source: Source) -> Model:
-        """The model.
+    def load(self, source: Source) -> Model | StoredScores:
+        """The model, or the scores that stand in for one.
 
         Raises:
             ModelError: the file cannot be read, is refused, or is no classifier.

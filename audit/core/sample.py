@@ -94,7 +94,9 @@ def sampled(inputs: Inputs, result: Result) -> Inputs:
 
 
 def _no_regions() -> pd.DataFrame:
-    return pd.DataFrame({"region": pd.Series(dtype=str), "instance": pd.Series(dtype=str), "distance": [], "weight": []})
+    return pd.DataFrame(
+        {"region": pd.Series(dtype=str), "instance": pd.Series(dtype=str), "distance": [], "weight": []}
+    )
 
 
 def _refuse_constant(inputs: Inputs) -> None:
@@ -127,7 +129,8 @@ def _stratified(strata: Ints, size: int, rng: np.random.Generator) -> Ints:
     rest = np.argsort(quota - exact, kind="stable")[: size - quota.sum()]
     quota[rest] += 1
     chosen = [
-        rng.choice(np.flatnonzero(strata == value), size=q, replace=False) for value, q in zip(values, quota, strict=True)
+        rng.choice(np.flatnonzero(strata == value), size=q, replace=False)
+        for value, q in zip(values, quota, strict=True)
     ]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 

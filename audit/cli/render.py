@@ -1,0 +1,26 @@
+"""`audit render`."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+
+@click.command("render")
+@click.argument("bundle", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--format", "formats", multiple=True, type=click.Choice(["html", "pdf"]), help="May be repeated.")
+def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...]) -> int:
+    """Make the report of BUNDLE again, from the bundle alone: no model, no data, no plug-ins."""
+    from audit.bundle import Bundle
+    from audit.core.errors import BundleError
+    from audit.report import render
+
+    found = Bundle(bundle)
+    manifest = found.manifest()
+    altered = [line for line in found.altered() if not line.startswith("report.")]
+    if altered:
+        raise BundleError(altered)
+    for name in render(found, formats or ("html", "pdf")):
+        click.echo(str(bundle / name))
+    found.write_manifest(manifest)
+    return 0

@@ -1,0 +1,313 @@
+"""From the files that a spec names to the values that the tasks read."""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from audit.core.base import canonical_json, sha256
+from audit.core.errors import AuditError, DataError, SpecError
+from audit.core.evidence import Note
+from audit.core.expression import parse
+from audit.core.infer import ColumnInfo, infer_schema
+from audit.core.labels import label_of
+from audit.core.manifest import InputRecord
+from audit.core.method import Inputs
+from audit.core.model import Allow, Decision, Model, Scorer, Source, StoredScores
+from audit.core.policy import Policy
+from audit.core.schema import FeatureSchema
+from audit.core.table import Floats, Table, encode
+from audit.spec.check import check_data
+from audit.spec.load import Loaded
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What was loaded.
+
+    Attributes:
+        inputs: without scores, sample and regions, which the sample task finds.
+        model: what the adapter loaded.
+        contents: digests of the inputs `model` and `data`, for the keys of the tasks.
+        records: the files that were read.
+        notes: what the data say about the spec that the reader must know.
+        evaluate: the evaluation file as it was read.
+    """
+
+    inputs: Inputs
+    model: Model | StoredScores
+    contents: dict[str, str]
+    records: tuple[InputRecord, ...]
+    notes: tuple[Note, ...]
+    evaluate: pd.DataFrame
+
+    def scores(self) -> Floats:
+        """Probabilities of all evaluation rows, shape (n, C): the model's, or those in the data.
+
+        Raises:
+            ModelError: the model fails or answers with nonsense.
+        """
+        if isinstance(self.model, StoredScores):
+            return self.model.stored(self.evaluate)
+        return Scorer(self.model, self.inputs.schema, self.inputs.decision).probabilities(self.inputs.evaluate.codes)
+
+
+def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
+    """Reads data and model and binds the spec to them.
+
+    Raises:
+        SpecError: the spec names a file or column that is not there, or contradicts the data.
+        DataError: the data cannot be audited.
+        ModelError: the model cannot be loaded, or is refused.
+    """
+    spec = loaded.spec
+    evaluate, evaluate_record = _read(loaded, "evaluate", spec.data.evaluate)
+    train, records = None, [evaluate_record]
+    if spec.data.train is not None:
+        train, record = _read(loaded, "train", spec.data.train)
+        records.append(record)
+    names = _feature_names(loaded, evaluate, train)
+    schema = _located(loaded, ("data",), lambda: _schema(loaded, names, evaluate, train))
+    favourable = _favourable(loaded)
+    model, model_record = _load_model(loaded, allow, evaluate, favourable)
+    if model_record is not None:
+        records.append(model_record)
+    decision = _decision(loaded, model, favourable)
+    rows = _table(loaded, "evaluate", schema, evaluate, decision)
+    train_rows = None if train is None else _table(loaded, "train", schema, train, decision)
+    inputs = Inputs(
+        schema=schema,
+        decision=decision,
+        evaluate=rows,
+        train=train_rows,
+        reference=rows if train_rows is None else train_rows,
+        target=spec.data.target.column if spec.data.target else None,
+        protected=spec.data.protected,
+        scores=np.empty((0, len(decision.classes))),
+        model=None if isinstance(model, StoredScores) else Scorer(model, schema, decision),
+        policy=Policy.build(
+            schema, spec.mutability.features, spec.mutability.default, tuple(map(parse, spec.mutability.rules))
+        ),
+    )
+    warnings = check_data(loaded, schema, inputs.evaluate, inputs.train)
+    contents = {
+        "model": _digest([model_record and model_record.sha256, spec.model.model_dump(mode="json"), favourable]),
+        "data": _digest(
+            [
+                [r.sha256 for r in records if r.role != "model"],
+                spec.data.model_dump(mode="json", exclude={"sample"}),
+                names,
+            ]
+        ),
+    }
+    notes = tuple(Note(code=w.code, severity=w.severity, args=w.args) for w in warnings)
+    return Loading(inputs, model, contents, tuple(records), notes, evaluate)
+
+
+def _digest(value: Any) -> str:
+    return sha256(canonical_json(value))
+
+
+def _located(loaded: Loaded, steps: Sequence[str | int], action: Callable[[], T]) -> T:
+    """The value of `action`; what it raises for a reason of the data gets the line of the spec."""
+    try:
+        return action()
+    except (ValueError, KeyError) as error:
+        if isinstance(error, AuditError):
+            raise
+        raise DataError(f"{loaded.at(*steps)}: {'.'.join(map(str, steps))}: {error}") from error
+
+
+def _read(loaded: Loaded, role: str, name: str) -> tuple[pd.DataFrame, InputRecord]:
+    """A file of rows and its record."""
+    where = f"{loaded.at('data', role)}: data.{role}"
+    path = loaded.file(name)
+    _refuse_missing(path, where, name)
+    try:
+        frame = _parse(path)
+    except ValueError as error:
+        raise DataError(f"{where}: {name} cannot be read: {str(error).splitlines()[0]}") from error
+    if not len(frame):
+        raise DataError(f"{where}: {name} has no rows")
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"{where}: {name} has two columns called {twice[0]!r}; rename one")
+    return frame, InputRecord(role=role, name=name, sha256=file_sha256(path), rows=len(frame))
+
+
+def _refuse_missing(path: Path, where: str, name: str) -> None:
+    if path.is_file():
+        return
+    beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "paths are relative to the spec"
+    raise SpecError(f"{where}: there is no file {name!r}; {hint}")
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix == ".csv" or path.name.endswith(".csv.gz"):
+        return pd.read_csv(path, low_memory=False)
+    raise ValueError(f"{path.suffix or 'no suffix'!r} is not a known kind of file; use .csv, .csv.gz or .parquet")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _feature_names(loaded: Loaded, evaluate: pd.DataFrame, train: pd.DataFrame | None) -> tuple[str, ...]:
+    """What the model is given; every column that the spec names is looked up, all problems at once."""
+    data = loaded.spec.data
+    known = list(map(str, evaluate.columns))
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        (("data", "protected", i), p) for i, p in enumerate(data.protected)
+    ]
+    named += [(("data", "id"), data.id)] if data.id else []
+    named += [(("data", "target", "column"), data.target.column)] if data.target else []
+    named += [(("data", "production_score"), data.production_score)] if data.production_score else []
+    named += [(("model", "features", i), name) for i, name in enumerate(loaded.spec.model.features or ())]
+    named += [(("data", "columns", name), name) for name in data.columns]
+    problems = [
+        f"{loaded.at(*steps)}: {_unknown(name, known, data.evaluate)}" for steps, name in named if name not in known
+    ]
+    stored = loaded.spec.model.columns_read()
+    apart = {data.id, data.production_score, data.target and data.target.column, *data.protected, *stored}
+    names = loaded.spec.model.features or tuple(name for name in known if name not in apart)
+    if train is not None:
+        needed = [*names, *([data.target.column] if data.target else [])]
+        problems += [
+            f"{loaded.at('data', 'train')}: data.train: {_unknown(name, list(train.columns), str(data.train))}"
+            for name in needed
+            if name not in train.columns and name in known
+        ]
+    if problems:
+        raise SpecError(problems)
+    if not names:
+        raise SpecError(f"{loaded.at('model')}: no column is left to be a feature; list them under `model.features`")
+    return names
+
+
+def _unknown(name: str, known: list[str], file: str) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"its columns are {', '.join(known[:12])}"
+    return f"{file} has no column {name!r}; {hint}"
+
+
+def _schema(
+    loaded: Loaded, names: tuple[str, ...], evaluate: pd.DataFrame, train: pd.DataFrame | None
+) -> FeatureSchema:
+    columns = dict(loaded.spec.data.columns)
+    for name, rule in loaded.spec.mutability.features.items():
+        given = columns.get(name, ColumnInfo())
+        columns[name] = ColumnInfo(kind=given.kind, order=given.order or rule.order, unit=given.unit or rule.unit)
+    reference = evaluate if train is None else train
+    return infer_schema(reference, names, columns, others=[evaluate])
+
+
+def _favourable(loaded: Loaded) -> tuple[str, ...]:
+    target = loaded.spec.data.target
+    return tuple(label_of(value) for value in target.favourable) if target and target.favourable else ()
+
+
+def _load_model(
+    loaded: Loaded, allow: Allow, evaluate: pd.DataFrame, favourable: tuple[str, ...]
+) -> tuple[Model | StoredScores, InputRecord | None]:
+    adapter, record, path = loaded.spec.model, None, None
+    if adapter.file is not None:
+        path = loaded.file(adapter.file)
+        _refuse_missing(path, f"{loaded.at('model', 'path')}: model.path", adapter.file)
+        record = InputRecord(role="model", name=adapter.file, sha256=file_sha256(path))
+    source = Source(
+        path=None if path is None else str(path),
+        folder=str(loaded.path.parent),
+        allow=allow,
+        evaluate=evaluate,
+        favourable=favourable,
+    )
+    try:
+        return adapter.load(source), record
+    except AuditError as error:
+        raise type(error)([f"{loaded.at('model')}: {problem}" for problem in error.problems]) from error
+
+
+def _decision(loaded: Loaded, model: Model | StoredScores, favourable: tuple[str, ...]) -> Decision:
+    """The decision rule, once the classes of the model are known."""
+    strange = [label for label in favourable if label not in model.classes]
+    where = loaded.at("data", "target", "favourable")
+    if strange:
+        raise SpecError(
+            f"{where}: favourable {strange[0]!r} is no class of the model; its classes are {', '.join(model.classes)}"
+        )
+    if favourable and len(favourable) == len(model.classes):
+        raise SpecError(f"{where}: every class of the model is favourable; leave at least one out")
+    rule = loaded.spec.model.decision
+    if rule is None:
+        return Decision(model.classes, favourable)
+    if not favourable:
+        raise SpecError(
+            f"{loaded.at('model', 'decision')}: a threshold on p(favourable) needs `data.target.favourable`"
+        )
+    return Decision(model.classes, favourable, rule.at_least)
+
+
+def _table(loaded: Loaded, role: str, schema: FeatureSchema, frame: pd.DataFrame, decision: Decision) -> Table:
+    """Rows with ids, codes and, as text, their true classes."""
+    data = loaded.spec.data
+    extra = frame[[name for name in frame.columns if name not in schema.names]].copy()
+    ids = _ids(loaded, role, frame)
+    if data.target and data.target.column in extra.columns:
+        extra[data.target.column] = _labels(loaded, role, extra[data.target.column], decision, ids)
+    codes = _located(loaded, ("data", role), lambda: encode(schema, frame))
+    return Table(schema, codes, ids, extra)
+
+
+def _ids(loaded: Loaded, role: str, frame: pd.DataFrame) -> tuple[str, ...]:
+    column = loaded.spec.data.id
+    if column is None or column not in frame.columns:
+        return tuple(map(str, range(len(frame))))
+    ids = tuple(label_of(value) for value in frame[column])
+    if len(set(ids)) < len(ids) and role == "evaluate":
+        twice = frame[column][frame[column].duplicated()].iloc[0]
+        raise DataError(
+            f"{loaded.at('data', 'id')}: data.id: {column!r} is not unique: {twice!r} stands in more than one row of "
+            f"{loaded.spec.data.evaluate}; name a column that is"
+        )
+    return ids
+
+
+def _labels(
+    loaded: Loaded, role: str, values: "pd.Series[Any]", decision: Decision, ids: tuple[str, ...]
+) -> "pd.Series[str]":
+    """True classes as text.
+
+    Raises:
+        DataError: some are missing, unknown to the model, or all are the same.
+    """
+    where = f"{loaded.at('data', 'target')}: data.target: column {values.name!r} of data.{role}"
+    missing = np.flatnonzero(values.isna().to_numpy())
+    if len(missing):
+        shown = ", ".join(ids[i] for i in missing[:3])
+        raise DataError(
+            f"{where} is missing in {len(missing)} of {len(values)} rows (first: {shown}); "
+            "leave those rows out, or drop `target`"
+        )
+    labels = values.map(label_of)
+    strange = sorted(set(labels) - set(decision.classes))
+    if strange:
+        raise DataError(f"{where} holds {strange[0]!r}, which is no class of the model ({', '.join(decision.classes)})")
+    if len(set(labels)) == 1:
+        raise DataError(
+            f"{where} holds one class only ({labels.iloc[0]!r}), so nothing about right and wrong can be measured; "
+            "check the file, or drop `target`"
+        )
+    return labels

@@ -1,0 +1,41 @@
+"""With what an audit was run."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ALWAYS = ("auditspec", "jinja2", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "weasyprint")
+"""Packages that any number or page may depend on."""
+
+
+@cache
+def package_version(name: str) -> str:
+    """The installed version of a distribution, or `not installed`."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def package_versions(used: Iterable[str]) -> dict[str, str]:
+    """Versions of Python, of what every audit uses and of what this one does."""
+    versions = {name: package_version(name) for name in sorted({*ALWAYS, *used})}
+    return {"python": ".".join(map(str, sys.version_info[:3])), **versions}
+
+
+def repository(folder: Path) -> dict[str, str | bool] | None:
+    """Revision of the git repository that the spec lies in, and whether a tracked file differs; None outside one."""
+    try:
+        revision = _git(folder, "rev-parse", "HEAD")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"revision": revision, "dirty": bool(dirty)}
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - fixed words

@@ -1,0 +1,273 @@
+"""`audit run`: from a spec to a bundle."""
+
+import getpass
+import platform
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from audit import __version__
+from audit.bundle import Bundle, pretty_json
+from audit.core.base import canonical_json, sha256
+from audit.core.errors import ModelError, SpecError
+from audit.core.evidence import Evidence, Note, Result
+from audit.core.finding import Finding, OpinionWord, judge_gate, note_findings, strongest_opinion
+from audit.core.manifest import Manifest
+from audit.core.model import Allow
+from audit.core.plan import Part, Plan
+from audit.core.sample import SampleSettings, ScoreCheck, draw
+from audit.engine.execute import runnable, task_rng
+from audit.engine.load import Loading, load_inputs
+from audit.engine.progress import Progress, Quiet
+from audit.engine.provenance import package_version, package_versions, repository
+from audit.engine.schedule import Schedule, submit_to
+from audit.engine.workers import Here, pool, run_remote
+from audit.report import render
+from audit.spec.compile import compile_plan
+from audit.spec.facts import spec_facts, spec_notes
+from audit.spec.load import Loaded, load_spec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an audit ended.
+
+    Attributes:
+        reports: names of the rendered files.
+        exit_code: 0 ok, 1 a gate failed, 3 a method in error, 5 incomplete or a gate without evidence.
+    """
+
+    out: Path
+    evidence: tuple[Evidence, ...]
+    findings: tuple[Finding, ...]
+    reports: tuple[str, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person who starts the run decides; nothing of it comes from the spec."""
+
+    overrides: tuple[str, ...] = ()
+    allow: Allow = field(default_factory=Allow)
+    workers: int | None = None
+    only: tuple[str, ...] = ()
+    as_of: date | None = None
+
+
+def run(spec: Path | str, out: Path | str, options: Options | None = None, progress: Progress | None = None) -> Outcome:
+    """Runs the audit of a spec into a bundle, going on where an earlier run of it stopped.
+
+    Raises:
+        AuditError: spec, data or model cannot be used; the message says where and what to do.
+    """
+    options, progress, out = options or Options(), progress or Quiet(), Path(out)
+    begun = time.time()
+    loaded = load_spec(Path(spec), options.overrides)
+    bundle = _open_bundle(out, loaded)
+    with threadpool_limits(1):
+        loading = load_inputs(loaded, options.allow)
+        plan = compile_plan(loaded.spec, loading.contents, package_version)
+        wanted = _wanted(plan, options.only)
+        _sample(plan, loaded, loading, bundle, progress)
+    with ExitStack() as stack:
+        workers = options.workers or loaded.spec.run.workers
+        if workers > 1:
+            executor = pool(workers, loaded.path, options.overrides, options.allow, out, plan)
+            compute = submit_to(stack.enter_context(executor), run_remote, progress)
+        else:
+            compute = submit_to(stack.enter_context(Here()), None, progress)
+        evidence = Schedule(plan, loading.inputs, bundle, progress, compute).run(wanted)
+    records = (_spec_evidence(loaded, loading, bundle), *evidence.values())
+    outcome = _conclude(bundle, loaded, loading, plan, records, options)
+    bundle.write("run.json", pretty_json(_run_record(begun)))
+    return outcome
+
+
+def _open_bundle(out: Path, loaded: Loaded) -> Bundle:
+    """The bundle in a folder that is new, empty, or that of an earlier run of the same audit."""
+    bundle = Bundle(out)
+    if out.exists() and not out.is_dir():
+        raise SpecError(f"--output {out.name}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if (out / "manifest.json").is_file():
+            earlier = bundle.manifest().facts.get("audit")
+            name = earlier.get("id") if isinstance(earlier, dict) else None
+            if name != loaded.spec.audit.id:
+                raise SpecError(f"--output {out.name}: holds the audit {name!r}; name another folder, or remove it")
+        elif not any((out / name).is_dir() for name in ("evidence", "parts")):
+            raise SpecError(f"--output {out.name}: holds files that are no bundle; name another folder")
+    return bundle
+
+
+def _wanted(plan: Plan, only: Sequence[str]) -> set[str]:
+    """The tasks to run: all, or those named and what they read."""
+    if not only:
+        return {task.id for task in plan.tasks}
+    known = [task.id for task in plan.tasks]
+    for name in only:
+        if name not in known:
+            raise SpecError(f"--only {name}: not in the spec; there are {', '.join(known)}")
+    wanted, queue = set(only), list(only)
+    while queue:
+        for name in plan[queue.pop()].after():
+            if name not in wanted:
+                wanted.add(name)
+                queue.append(name)
+    return wanted
+
+
+def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progress: Progress) -> None:
+    """The first task, in this process: without scores and sample there is no audit."""
+    (task,) = (task for task in plan.tasks if task.family == "sample")
+    if bundle.evidence(task.key) is not None:
+        return
+    progress.start(task.id, 1)
+    data = loaded.spec.data
+    settings = SampleSettings(rows=data.sample.rows, stratify=data.sample.stratify)
+    check = ScoreCheck(column=data.production_score, tolerance=data.score_tolerance) if data.production_score else None
+    try:
+        inputs = replace(loading.inputs, scores=loading.scores())
+        result = draw(inputs, settings, loaded.spec.regions, task_rng(task, Part(index=0)), check)
+    except ModelError as error:
+        raise ModelError([f"{loaded.at('model')}: model: {problem}" for problem in error.problems]) from error
+    bundle.put(task.id, task.kind, task.key, result)
+    progress.end(task.id, "ok")
+
+
+def _spec_evidence(loaded: Loaded, loading: Loading, bundle: Bundle) -> Evidence:
+    """What spec and data say of each other, as evidence of its own."""
+    notes = (*spec_notes(loaded.spec, loading.inputs.schema), *loading.notes)
+    key = sha256(canonical_json([loaded.text, list(loaded.overrides), [n.model_dump(mode="json") for n in notes]]))[:32]
+    return bundle.put("spec", "spec", key, Result(notes=notes))
+
+
+def _conclude(
+    bundle: Bundle, loaded: Loaded, loading: Loading, plan: Plan, records: Sequence[Evidence], options: Options
+) -> Outcome:
+    """Judges the gates, writes results, manifest and report."""
+    findings = [*(judge_gate(gate, records) for gate in loaded.spec.gates), *note_findings(records)]
+    opinion = _opinion(loaded, findings)
+    if opinion["status"] == "refused":
+        args = {"word": opinion["word"], "strongest": opinion["strongest"], "reason": opinion["reason"]}
+        findings.append(Finding(id="F-OPINION", code="opinion_refused", severity="critical", outcome="fail", args=args))
+    audit = {**loaded.spec.audit.model_dump(mode="json"), "as_of": _as_of(loaded, options)}
+    results = {
+        "format": 1,
+        "audit": audit,
+        "opinion": opinion,
+        "evidence": [record.model_dump(mode="json") for record in records],
+        "findings": [finding.model_dump(mode="json") for finding in findings],
+    }
+    bundle.write("results.json", pretty_json(results))
+    bundle.drop_parts()
+    bundle.prune({record.key for record in records})
+    manifest = bundle.write_manifest(_manifest(loaded, loading, plan, audit, opinion, options))
+    reports = render(bundle, loaded.spec.report.formats)
+    bundle.write_manifest(manifest)
+    return Outcome(bundle.root, tuple(records), tuple(findings), tuple(reports), exit_code(records, findings))
+
+
+def exit_code(records: Sequence[Evidence], findings: Sequence[Finding]) -> Literal[0, 1, 3, 5]:
+    """The exit code of a run that reached its end; where several apply: 3, 5, 1, 0."""
+    if any(record.status == "error" for record in records):
+        return 3
+    if any(record.status == "incomplete" for record in records):
+        return 5
+    if any(finding.outcome == "no_evidence" for finding in findings):
+        return 5
+    return 1 if any(finding.fails for finding in findings) else 0
+
+
+def _as_of(loaded: Loaded, options: Options) -> str | None:
+    day = options.as_of or loaded.spec.audit.as_of
+    return day.isoformat() if day else None
+
+
+def _opinion(loaded: Loaded, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The auditor's opinion, refused where its word is stronger than the findings support."""
+    strongest, reason = strongest_opinion(findings)
+    given = loaded.spec.report.opinion
+    if given is None:
+        return {"word": None, "by": "", "text": "", "status": "none", "strongest": strongest, "reason": reason}
+    strength: dict[OpinionWord, int] = {"unqualified": 2, "qualified": 1, "adverse": 0, "disclaimer": 0}
+    status = "refused" if strength[given.word] > strength[strongest] else "issued"
+    text = ""
+    if given.text is not None:
+        path = loaded.file(given.text)
+        if not path.is_file():
+            raise SpecError(f"{loaded.at('report', 'opinion', 'text')}: report.opinion.text: no file {given.text!r}")
+        text = path.read_text(encoding="utf-8")
+    return {
+        "word": given.word, "by": given.by, "text": text, "status": status, "strongest": strongest, "reason": reason,
+    }  # fmt: skip
+
+
+def _manifest(
+    loaded: Loaded, loading: Loading, plan: Plan, audit: dict[str, Any], opinion: dict[str, Any], options: Options
+) -> Manifest:
+    inputs, spec = loading.inputs, loaded.spec
+    works = [runnable(task) for task in plan.tasks if task.family != "sample"]
+    decision = inputs.decision
+    rows = {record.role: {"name": record.name, "rows": record.rows} for record in loading.records}
+    facts = spec_facts(spec, inputs.schema)
+    facts |= {
+        "audit": audit,
+        "opinion": opinion,
+        "schema": [feature.model_dump(mode="json") for feature in inputs.schema.features],
+        "model": {
+            "kind": spec.model.kind,
+            "path": spec.model.file,
+            "sha256": next((r.sha256 for r in loading.records if r.role == "model"), None),
+            "features": list(inputs.schema.names),
+            "classes": list(decision.classes),
+            "capabilities": sorted(loading.model.capabilities),
+            "decision": {"favourable": list(decision.favourable), "at_least": decision.at_least}
+            if decision.favourable
+            else None,
+        },
+    }
+    facts["data"] |= {
+        "train": rows.get("train"),
+        "evaluate": {**rows["evaluate"], "kind": spec.data.evaluate_is},
+    }
+    allowed = [name for name in ("pickle", "code") if getattr(options.allow, name)] + list(options.allow.types)
+    return Manifest(
+        tool={"name": "auditspec", "version": __version__},
+        spec_name=loaded.path.name,
+        spec=loaded.text,
+        overrides=loaded.overrides,
+        allowed=tuple(allowed),
+        as_of=audit["as_of"],
+        seed=spec.run.seed,
+        repository=repository(loaded.path.parent),
+        inputs=loading.records,
+        packages=package_versions({name for work in works for name in work.uses} | set(spec.model.uses)),
+        cites=tuple(dict.fromkeys(cite for work in works for cite in work.cites)),
+        facts=facts,
+        plan=plan,
+    )
+
+
+def _run_record(begun: float) -> dict[str, Any]:
+    """Times, host and user: for whoever ran it, in no digest and on no page."""
+    return {
+        "started": datetime.fromtimestamp(begun, UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - begun, 3),
+        "cpu_seconds": round(time.process_time(), 3),
+        "host": socket.gethostname(),
+        "user": getpass.getuser(),
+        "machine": platform.platform(),
+        "numpy": np.__version__,
+    }
+
+
+__all__ = ["Note", "Options", "Outcome", "exit_code", "run"]

@@ -1,0 +1,75 @@
+"""Where parts are computed: in this process, or in a local pool of processes."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from audit.bundle import Bundle
+from audit.core.evidence import Result
+from audit.core.method import Inputs
+from audit.core.model import Allow
+from audit.core.plan import Part, Plan, Task
+from audit.core.sample import sampled
+from audit.engine.execute import run_part
+from audit.engine.load import load_inputs
+from audit.spec.load import load_spec
+
+
+class Here(Executor):
+    """An executor that computes at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The future of a call that is already done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - as every executor: the error belongs to the future
+            future.set_exception(error)
+        return future
+
+
+def pool(workers: int, path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> Executor:
+    """A pool of fresh processes, each of which reads the inputs for itself."""
+    return ProcessPoolExecutor(
+        max_workers=workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_prepare,
+        initargs=(path, overrides, allow, out, plan),
+    )
+
+
+_worker: dict[str, Any] = {}
+"""What a worker process keeps between parts; empty in the main process."""
+
+
+def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:
+    _worker["inputs"] = load_inputs(load_spec(path, overrides), allow).inputs
+    _worker["bundle"] = Bundle(out)
+    _worker["plan"] = plan
+
+
+def run_remote(task_id: str, part: Part) -> Result:
+    """The result of a part, in a worker process: what it reads comes from the bundle."""
+    plan: Plan = _worker["plan"]
+    task = plan[task_id]
+    return run_part(
+        task, part, with_results(_worker["inputs"], task, plan, _worker["bundle"]), lambda done, total: None
+    )
+
+
+def with_results(inputs: Inputs, task: Task, plan: Plan, bundle: Bundle) -> Inputs:
+    """The inputs with the sample, and with what the tasks found that this one reads."""
+    results: dict[str, Result] = {}
+    for name, ref in task.reads.items():
+        if ref.source != "task":
+            continue
+        record = bundle.evidence(plan[ref.name].key)
+        if record is None:
+            raise RuntimeError(f"{task.id} reads {ref.name}, which is not in the bundle")
+        results[name] = bundle.result(record)
+    if "sample" in results:
+        inputs = sampled(inputs, results["sample"])
+    return replace(inputs, results=results)
