@@ -1,0 +1,61 @@
+# Everything that a person or the CI does here; `make help` lists it. CI runs .ci/run, which calls these targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo/german_credit
+EXAMPLE := examples/german_credit
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+# A test that uses two workers computes on two threads, not on two times the cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test accept bench study fmt schema wheel clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## build .venv, and install the Debian libraries of WeasyPrint where that is allowed
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
+
+demo: setup  ## audit the German-credit scorecard; ends with the paths of the PDF and the HTML
+	@test -f $(EXAMPLE)/model.skops || $(BIN)/python $(EXAMPLE)/make_model.py
+	@scripts/demo "$(BIN)/audit" "$(EXAMPLE)/spec.yaml" "$(DEMO)"
+
+check: setup  ## format, lint, types, layers, dependencies, and that the committed schema is the generated one
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	@$(BIN)/audit schema | diff -q - specs/spec.schema.json >/dev/null \
+	  || { echo "specs/spec.schema.json is not the generated one: run 'make schema' and commit it"; exit 1; }
+
+test: setup  ## the tests, in under 10 minutes on 2 cores
+	$(PYTEST) -n 2 -m "not accept"
+
+accept: setup  ## every costly check at its full count; writes docs/acceptance.md
+	$(PYTEST) -m accept
+	$(BIN)/python tests/accept.py
+
+bench: setup  ## how long audits of known size take; writes into docs/
+	$(BIN)/python tests/bench/run.py
+
+study: setup  ## the comparison with the papers' figures; writes docs/studies/
+	$(BIN)/python tests/study/flex.py
+
+fmt: setup  ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: setup  ## write specs/spec.schema.json
+	$(BIN)/audit schema > specs/spec.schema.json.new
+	mv specs/spec.schema.json.new specs/spec.schema.json
+
+wheel: setup  ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
