@@ -20,7 +20,7 @@ class Gate(Frozen):
         metric: `<evidence id>.<metric name>`.
         at_least, at_most: the bar; inclusive.
         by, gap_at_most: the largest difference allowed between the groups of a column.
-        region, group, outcome, model: narrow the metric.
+        region, group, outcome, feature, variant, model: narrow the metric.
         min_n: groups with fewer rows do not enter a gap.
         on_unsure: what an interval that crosses the bar leads to.
         source: where the bar comes from (policy, section).
@@ -34,6 +34,8 @@ class Gate(Frozen):
     region: str | None = None
     group: str | None = None
     outcome: str | None = None
+    feature: str | None = None
+    variant: str | None = None
     model: str | None = None
     min_n: int = 30
     severity: Severity = "major"
@@ -56,7 +58,7 @@ class Gate(Frozen):
     @property
     def id(self) -> str:
         """Stable across runs: the digest of what is asked, not of the bar or the owner."""
-        asked = [self.metric, self.by, self.region, self.group, self.outcome, self.model]
+        asked = [self.metric, self.by, self.region, self.group, self.outcome, self.feature, self.variant, self.model]
         asked.append("most" if self.at_least is None else "least")
         return "G-" + sha256(canonical_json(asked))[:6].upper()
 
@@ -119,7 +121,8 @@ def judge_gate(gate: Gate, evidence: Iterable[Evidence]) -> Finding:
     """The finding of one gate over all evidence; a gate that nothing answers is `no_evidence`, never a pass."""
     source, _, name = gate.metric.rpartition(".")
     records = [record for record in evidence if record.id == source]
-    metrics = [m for record in records for m in record.metrics if m.name == name and _matches(gate, m)]
+    usable = [record for record in records if record.status == "ok"]
+    metrics = [m for record in usable for m in record.metrics if m.name == name and _matches(gate, m)]
     measured = _gap(gate, metrics) if gate.by is not None else _single(metrics)
     bar = gate.gap_at_most if gate.by is not None else gate.at_most
     reason = "" if measured is not None else _why_nothing(gate, records)
@@ -138,6 +141,7 @@ def judge_gate(gate: Gate, evidence: Iterable[Evidence]) -> Finding:
 def _matches(gate: Gate, metric: Metric) -> bool:
     where = metric.where
     pairs = [(gate.region, where.region), (gate.outcome, where.outcome), (gate.by, where.by)]
+    pairs += [(gate.feature, where.feature), (gate.variant, where.variant)]
     if gate.by is None:
         pairs.append((gate.group, where.group))
     if gate.model is not None:
