@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.core.schema import FeatureSchema
+from audit.core.schema import Feature, FeatureSchema
 from audit.core.table import Floats, Table, decode, encode
 
 SearchStatus = Literal["found", "infeasible", "not_found", "refused", "not_applicable"]
@@ -26,7 +26,9 @@ class Found:
         codes: shape (m, d), the counterfactuals; of one row, the best first. Duplicates are dropped later.
         proven: shape (n,); True where it is proven that no counterfactual exists.
         reasons: n texts; why a row has none, or an empty text.
-        evaluated: shape (n,), model-evaluated rows spent on each row; their sum is what the model counted.
+        evaluated: shape (n,), model-evaluated rows spent on each row alone.
+        shared: rows that were evaluated once for all of them (the reference); `evaluated.sum() + shared` is what
+            the model counted.
     """
 
     row: NDArray[np.int64]
@@ -34,6 +36,7 @@ class Found:
     proven: NDArray[np.bool_]
     reasons: Sequence[str]
     evaluated: NDArray[np.int64]
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,23 @@ def change(schema: FeatureSchema, a: Floats, b: Floats) -> Floats:
     """Scaled change of each feature, shape (m, d).
 
     |b - a| / range for numeric, |rank difference| / (levels - 1) for ordinal, 0 or 1 for categorical and boolean;
-    missing against missing is 0, missing against a value is 1; a constant feature gives 0.
+    missing against missing is 0, missing against a value is 1; an ordered feature without a range gives 0.
     Reference: `methods/flex` 3.1.
     """
-    scale = np.array([f.scale for f in schema.features])
-    ordered = np.array([f.ordered for f in schema.features])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        size = np.where(scale > 0, np.abs(b - a) / scale, 0.0)
-    size = np.where(ordered, size, (a != b).astype(np.float64))
+    columns = [change_of(feature, a[:, j], b[:, j]) for j, feature in enumerate(schema.features)]
+    return np.column_stack(columns) if columns else np.zeros(a.shape)
+
+
+def change_of(feature: Feature, a: Floats, b: Floats) -> Floats:
+    """Scaled change of one feature, as in `change`; the shapes broadcast."""
+    if feature.ordered:
+        size = np.abs(b - a) / feature.scale if feature.scale > 0 else np.zeros(np.broadcast_shapes(a.shape, b.shape))
+    else:
+        size = np.asarray(a != b, dtype=np.float64)
     missing_a, missing_b = np.isnan(a), np.isnan(b)
-    size[missing_a & missing_b] = 0.0
-    size[missing_a ^ missing_b] = 1.0
-    return np.asarray(size)
+    if missing_a.any() or missing_b.any():
+        size = np.where(missing_a | missing_b, missing_a ^ missing_b, size)
+    return np.asarray(size, dtype=np.float64)
 
 
 def changed(a: Floats, b: Floats) -> NDArray[np.bool_]:
