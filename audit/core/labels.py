@@ -1,5 +1,6 @@
 """Class labels as text: one spelling for the model, the data and the spec."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,3 +25,17 @@ def label_of(value: Any) -> str:
     if isinstance(plain, float) and np.isfinite(plain):
         return str(int(plain)) if plain.is_integer() else repr(plain)
     raise ValueError(f"{plain!r} cannot be a class label; use text, whole numbers or true and false")
+
+
+def class_labels(values: Iterable[Any]) -> tuple[str, ...]:
+    """The texts of the classes of a model, in order.
+
+    Raises:
+        ValueError: one of them is no label, two share a text, or there are fewer than two.
+    """
+    labels = tuple(label_of(value) for value in values)
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"two classes share a name: {', '.join(labels)}; give each class a name of its own")
+    if len(labels) < 2:
+        raise ValueError(f"{len(labels)} class where at least two are needed: {', '.join(labels) or 'none'}")
+    return labels

@@ -95,6 +95,7 @@ class Source:
         folder: where the spec lies; code that the spec names may lie there too.
         evaluate: the evaluation file as it was read.
         favourable: the favourable class labels.
+        target: name of the column of true classes in `evaluate`, or None.
     """
 
     path: str | None
@@ -102,6 +103,7 @@ class Source:
     allow: Allow
     evaluate: pd.DataFrame
     favourable: tuple[str, ...]
+    target: str | None = None
 
 
 class DecisionRule(Frozen):

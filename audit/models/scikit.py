@@ -1,0 +1,275 @@
+"""Models fitted with scikit-learn: any estimator or Pipeline with `predict_proba`."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from audit.core.base import sha256
+from audit.core.errors import ModelError
+from audit.core.labels import class_labels
+from audit.core.model import Adapter, Allow, Capability, Native, Source
+from audit.core.table import Floats
+
+PICKLED = frozenset({".pkl", ".pickle", ".joblib"})
+LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "SGDClassifier"})
+TREES = frozenset(
+    {
+        "DecisionTreeClassifier",
+        "ExtraTreeClassifier",
+        "RandomForestClassifier",
+        "ExtraTreesClassifier",
+        "GradientBoostingClassifier",
+        "HistGradientBoostingClassifier",
+    }
+)
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A fitted classifier.
+
+    Attributes:
+        names: the columns that it was fitted on, in order; None where it was fitted on a plain array.
+        notes: what scikit-learn warned of while the file was read, as text: above all another version of it.
+    """
+
+    estimator: Any
+    classes: tuple[str, ...]
+    names: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """It answers for any row; `native` where the last step is linear or made of trees."""
+        return frozenset({"predict"} if self.native() is None else {"predict", "native"})
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Probabilities of shape (n, C).
+
+        Raises:
+            ModelError: the columns are not those that the model was fitted on.
+        """
+        return np.asarray(self.estimator.predict_proba(self._input(frame)), dtype=np.float64)
+
+    def native(self) -> Native | None:
+        """The last step and what comes before it, where an explainer can read the last step."""
+        before, last = _split(self.estimator)
+        form = _form(last)
+        if form is None:
+            return None
+
+        def transform(frame: pd.DataFrame) -> Floats:
+            given = self._input(frame)
+            return _dense(given if before is None else before.transform(given))
+
+        return Native(form=form, estimator=last, transform=transform)
+
+    def _input(self, frame: pd.DataFrame) -> Any:
+        if self.names is None:
+            return frame.to_numpy()
+        _refuse_other_features(self.names, tuple(map(str, frame.columns)))
+        return frame
+
+
+class SklearnAdapter(Adapter):
+    """A model file of scikit-learn: `.skops`, or a pickle where the person who starts the run allows it."""
+
+    kind: Literal["sklearn"] = "sklearn"
+    path: str
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+
+    uses: ClassVar[tuple[str, ...]] = ("scikit-learn", "skops")
+
+    @property
+    def file(self) -> str | None:
+        """The model file."""
+        return self.path
+
+    @property
+    def expected_sha256(self) -> str | None:
+        """The digest that the spec pins, in lower case."""
+        return self.sha256 and self.sha256.lower()
+
+    def load(self, source: Source) -> FittedModel:
+        """The fitted model; nothing in the file is opened before its digest was compared."""
+        data = _read(source.path or self.path)
+        _refuse_other_digest(self.path, data, self.expected_sha256)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator = _open(self.path, data, source.allow)
+        classes = _classes(self.path, estimator)
+        names = getattr(estimator, "feature_names_in_", None)
+        known = None if names is None else tuple(map(str, names))
+        if known is not None and self.features is not None:
+            _refuse_other_features(known, self.features)
+        _run_on_one_thread(estimator)
+        notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+        return FittedModel(estimator, classes, known, notes)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
+        ) from error
+
+
+def _refuse_other_digest(path: str, data: bytes, expected: str | None) -> None:
+    found = sha256(data)
+    if expected is not None and found != expected:
+        raise ModelError(
+            f"model.sha256: {path} has the digest {found}, but the spec pins {expected}; the file was not opened. "
+            "Audit the file that was approved, or change the digest in the spec."
+        )
+
+
+def _open(path: str, data: bytes, allow: Allow) -> Any:
+    suffix = Path(path).suffix.lower()
+    if suffix == ".skops":
+        return _open_skops(path, data, allow.types)
+    if suffix in PICKLED:
+        return _open_pickle(path, data, allowed=allow.pickle)
+    raise ModelError(
+        f"model.path: {path} ends in {suffix or 'nothing'!r}; a model of scikit-learn is a .skops file, "
+        "or with --allow-pickle a .pkl, .pickle or .joblib file"
+    )
+
+
+def _open_skops(path: str, data: bytes, trusted: tuple[str, ...]) -> Any:
+    import skops.io
+
+    try:
+        untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - set(trusted))
+    except Exception as error:  # the file is foreign: whatever its reader raises is a fault of the file
+        raise ModelError(f"model.path: {path} is no skops file: {type(error).__name__}: {error}") from error
+    if untrusted:
+        options = " ".join(f"--trust {name}" for name in untrusted)
+        raise ModelError(
+            f"model.path: {path} holds types that skops does not trust: {', '.join(untrusted)}. "
+            f"If you know them and trust them, run again with {options}"
+        )
+    try:
+        return skops.io.loads(data, trusted=list(trusted))
+    except Exception as error:  # as above
+        raise ModelError(f"model.path: {path} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _open_pickle(path: str, data: bytes, *, allowed: bool) -> Any:
+    """The object in a pickle. The only place of the project that unpickles: a pickle can run any code."""
+    if not allowed:
+        raise ModelError(
+            f"model.path: {path} is a pickle, which can run any code when it is opened, so it was not opened. "
+            "Save the model with skops.io.dump, or run again with --allow-pickle if you know where it comes from."
+        )
+    import joblib
+
+    try:
+        return joblib.load(io.BytesIO(data))
+    except Exception as error:  # the file is foreign: whatever it raises is a fault of the file
+        raise ModelError(f"model.path: {path} cannot be unpickled: {type(error).__name__}: {error}") from error
+
+
+def _classes(path: str, estimator: Any) -> tuple[str, ...]:
+    """The class labels of a fitted classifier with probabilities; anything else is refused with what to do."""
+    what = f"model.path: {path} holds a {type(estimator).__name__}"
+    if getattr(estimator, "_estimator_type", None) == "regressor" or _is_regressor(estimator):
+        raise ModelError(f"{what}, a regressor; version 1 audits classifiers only")
+    if not hasattr(estimator, "predict_proba"):
+        raise ModelError(
+            f"{what} without predict_proba; save a classifier that gives probabilities "
+            "(for an SVC or a hinge loss, wrap it in CalibratedClassifierCV and fit that)"
+        )
+    found = getattr(estimator, "classes_", None)
+    if found is None:
+        raise ModelError(f"{what} that is not fitted; fit it before it is saved")
+    if isinstance(found, list):
+        raise ModelError(f"{what} with {len(found)} outputs; audit a model with one output, one at a time")
+    try:
+        return class_labels(found)
+    except ValueError as error:
+        raise ModelError(f"{what}: {error}") from error
+
+
+def _is_regressor(estimator: Any) -> bool:
+    from sklearn.base import BaseEstimator, is_regressor
+
+    return isinstance(estimator, BaseEstimator) and bool(is_regressor(estimator))
+
+
+def _refuse_other_features(fitted: tuple[str, ...], given: tuple[str, ...]) -> None:
+    """Passes only the very columns that the model was fitted on, in that order."""
+    if fitted == given:
+        return
+    missing = [name for name in fitted if name not in given]
+    extra = [name for name in given if name not in fitted]
+    parts = [f"missing: {', '.join(missing)}"] if missing else []
+    parts += [f"unknown to the model: {', '.join(extra)}"] if extra else []
+    parts += [] if parts else ["the order differs"]
+    raise ModelError(
+        f"model.features: not what the model was fitted on ({'; '.join(parts)}); "
+        f"list exactly these, in this order: {', '.join(fitted)}"
+    )
+
+
+def _run_on_one_thread(estimator: Any) -> None:
+    """Sets `n_jobs` to 1 wherever it stands: results and their cost must not depend on the machine."""
+    for part in _parts(estimator, set()):
+        if getattr(part, "n_jobs", 1) != 1:
+            part.n_jobs = 1
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
+    """Every estimator inside a fitted one; its fitted copies too, which `set_params` does not reach."""
+    from sklearn.base import BaseEstimator
+
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, BaseEstimator):
+        yield value
+        inside = list(vars(value).values())
+    elif isinstance(value, dict):
+        inside = list(value.values())
+    elif isinstance(value, list | tuple):
+        inside = list(value)
+    else:
+        return
+    for item in inside:
+        yield from _parts(item, seen)
+
+
+def _split(estimator: Any) -> tuple[Any, Any]:
+    """The fitted transform, or None, and the last step."""
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, Pipeline):
+        return (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
+    return None, estimator
+
+
+def _form(last: Any) -> Literal["linear", "trees"] | None:
+    """What an explainer can read; by exact class, for a subclass may predict in its own way."""
+    kind = type(last)
+    if not kind.__module__.startswith("sklearn."):
+        return None
+    if kind.__name__ in LINEAR:
+        return "linear"
+    # Trees that split on sets of categories cannot be read by the explainers.
+    if kind.__name__ in TREES and getattr(last, "is_categorical_", None) is None:
+        return "trees"
+    return None
+
+
+def _dense(matrix: Any) -> Floats:
+    """A float64 array of shape (n, m) from what a transform gave: array, frame or sparse matrix."""
+    plain = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    return np.asarray(plain, dtype=np.float64)
