@@ -1,0 +1,79 @@
+"""Same spec, same bytes: whatever folder, time zone, hash seed and number of workers, and however often it was killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import credit_case
+import pytest
+
+ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
+CELLS = [
+    (zone, seed, workers)
+    for zone in ("UTC", "Pacific/Auckland")
+    for seed in (("0", "1", "4711") if ACCEPT else ("0",))
+    for workers in ((1, 2, 4) if ACCEPT else (1, 2))
+]
+KILLS = 20 if ACCEPT else 3
+SPEC = credit_case.SPEC | {"report": {"formats": ["html", "pdf"]}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A bundle, how long it took, and the spec it came from."""
+    spec = credit_case.make(tmp_path_factory.mktemp("here"), spec=SPEC)
+    out = tmp_path_factory.mktemp("first") / "out"
+    begun = time.monotonic()
+    done = credit_case.command("run", spec, "-o", out, "-q")
+    assert done.returncode in {0, 1}, done.stderr
+    return credit_case.contents(out), time.monotonic() - begun, spec
+
+
+def test_folders_time_zones_hash_seeds_and_workers_give_the_same_bytes(undisturbed, tmp_path, figure):
+    expected, _, _ = undisturbed
+    for number, (zone, seed, workers) in enumerate(CELLS):
+        spec = credit_case.make(tmp_path / f"folder {number}", spec=SPEC)
+        out = tmp_path / f"out-{number}"
+        done = credit_case.command("run", spec, "-o", out, "-q", "--workers", workers, TZ=zone, PYTHONHASHSEED=seed)
+        assert done.returncode in {0, 1}, done.stderr
+        found = credit_case.contents(out)
+        assert sorted(found) == sorted(expected)
+        assert [name for name in found if found[name] != expected[name]] == []
+    figure("byte-identical bundles", len(CELLS) + 1, f"{len(expected)} files each, HTML and PDF among them")
+
+
+def test_a_killed_run_that_is_run_again_ends_with_the_same_bundle(undisturbed, tmp_path, figure):
+    expected, seconds, spec = undisturbed
+    moments, clock = random.Random(5), []
+    for number in range(KILLS):
+        out = tmp_path / f"killed-{number}"
+        after = moments.uniform(0.2, 1.0) * seconds
+        line = [sys.executable, "-m", "audit", "run", str(spec), "-o", str(out), "-q", "--workers", str(1 + number % 2)]
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            process.wait(timeout=after)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            clock.append(after)
+        done = credit_case.command("run", spec, "-o", out, "-q")
+        assert done.returncode in {0, 1}, done.stderr
+        found = credit_case.contents(out)
+        assert sorted(found) == sorted(expected)
+        assert [name for name in found if found[name] != expected[name]] == []
+    assert clock, "no run lived long enough to be killed"
+    figure("runs killed and run again", KILLS, f"{len(clock)} of them killed before they ended; same bundle each time")
+
+
+def test_nothing_in_the_bundle_tells_folder_user_or_host(undisturbed):
+    import getpass
+    import socket
+
+    expected, _, spec = undisturbed
+    words = [str(spec.parent), socket.gethostname(), f"/{getpass.getuser()}/"]
+    for name, data in expected.items():
+        for word in words:
+            assert word.encode() not in data, f"{name} holds {word}"
