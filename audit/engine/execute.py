@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from audit.core.base import canonical_json
 from audit.core.evidence import Metric, Result, Where
 from audit.core.method import GENERATORS, METHODS, Context, Generator, Inputs, Method, Runnable
 from audit.core.plan import Part, Task
@@ -22,8 +23,6 @@ def runnable(task: Task) -> Runnable:
 
 
 def _json(task: Task) -> bytes:
-    from audit.core.base import canonical_json
-
     return canonical_json(task.settings)
 
 
@@ -59,7 +58,7 @@ def run_part(task: Task, part: Part, inputs: Inputs, tick: Callable[[int, int], 
         else:
             raise TypeError(f"{task.id} is neither a method nor a generator")
     spent = (inputs.model.rows - before) if inputs.model else 0
-    return replace(result, metrics=(*result.metrics, _evaluated(spent)))
+    return replace(result, metrics=(*result.metrics, evaluated_rows(spent)))
 
 
 def merge_parts(task: Task, inputs: Inputs, partials: Sequence[Result]) -> Result:
@@ -70,10 +69,11 @@ def merge_parts(task: Task, inputs: Inputs, partials: Sequence[Result]) -> Resul
     result = summarise(inputs, work, bare) if isinstance(work, Generator) else work.merge(inputs, bare)
     if result.status != "ok" or not spent:
         return result
-    return replace(result, metrics=(*result.metrics, _evaluated(spent)))
+    return replace(result, metrics=(*result.metrics, evaluated_rows(spent)))
 
 
-def _evaluated(rows: int) -> Metric:
+def evaluated_rows(rows: int) -> Metric:
+    """How many rows the model answered for: the unit of cost."""
     return Metric(name=EVALUATED, value=float(rows), unit="rows", where=Where(model="given"))
 
 

@@ -24,7 +24,7 @@ from audit.core.manifest import Manifest
 from audit.core.model import Allow
 from audit.core.plan import Part, Plan
 from audit.core.sample import SampleSettings, ScoreCheck, draw
-from audit.engine.execute import runnable, task_rng
+from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository
@@ -137,6 +137,8 @@ def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progre
     try:
         inputs = replace(loading.inputs, scores=loading.scores())
         result = draw(inputs, settings, loaded.spec.regions, task_rng(task, Part(index=0)), check)
+        if inputs.model is not None:
+            result = replace(result, metrics=(*result.metrics, evaluated_rows(len(inputs.evaluate))))
     except ModelError as error:
         raise ModelError([f"{loaded.at('model')}: model: {problem}" for problem in error.problems]) from error
     bundle.put(task.id, task.kind, task.key, result)

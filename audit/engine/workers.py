@@ -55,9 +55,10 @@ def run_remote(task_id: str, part: Part) -> Result:
     """The result of a part, in a worker process: what it reads comes from the bundle."""
     plan: Plan = _worker["plan"]
     task = plan[task_id]
-    return run_part(
-        task, part, with_results(_worker["inputs"], task, plan, _worker["bundle"]), lambda done, total: None
-    )
+    if _worker.get("task") != task_id:
+        bound = with_results(_worker["inputs"], task, plan, _worker["bundle"])
+        _worker.update(task=task_id, bound=bound)
+    return run_part(task, part, _worker["bound"], lambda done, total: None)
 
 
 def with_results(inputs: Inputs, task: Task, plan: Plan, bundle: Bundle) -> Inputs:

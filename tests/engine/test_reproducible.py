@@ -1,4 +1,4 @@
-"""Same spec, same bytes: whatever folder, time zone, hash seed and number of workers, and however often it was killed."""
+"""Same spec, same bytes: whatever folder, time zone, hash seed and number of workers, and after a kill."""
 
 import os
 import random
