@@ -16,7 +16,7 @@ from pydantic import JsonValue, ValidationError
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import BundleError
 from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
-from audit.core.finding import Finding
+from audit.core.finding import Finding, judge_gate
 from audit.core.manifest import Manifest
 
 UNRECORDED = frozenset({"manifest.json", "run.json"})
@@ -176,6 +176,30 @@ class Bundle:
             if name in recorded and recorded[name] != digest
         ]
         return sorted(gone + new + other)
+
+    def contradictions(self) -> list[str]:
+        """Where the recorded files do not agree with one another, as after an edit with rewritten digests.
+
+        One sentence each: results that differ from the evidence, evidence that is not of the plan, gates whose outcome
+        does not follow from the evidence, a report that bears another id. Not a proof: a bundle can be forged whole.
+        """
+        manifest, results, records = self.manifest(), self.results(), self.records()
+        wrong = [
+            f"results.json: {record.id} differs from evidence/{record.key}/evidence.json"
+            for record, entry in zip(records, results["evidence"], strict=True)
+            if record.model_dump(mode="json") != entry
+        ]
+        planned = {task.key for task in manifest.plan.tasks}
+        wrong += [f"evidence/{r.key}: not of the plan" for r in records if r.kind != "spec" and r.key not in planned]
+        wrong += [
+            f"results.json: gate {finding.id} does not follow from the evidence"
+            for finding in self.findings()
+            if finding.gate is not None and judge_gate(finding.gate, records) != finding
+        ]
+        report = self.root / "report.html"
+        if report.is_file() and manifest.report_id not in report.read_text(encoding="utf-8"):
+            wrong.append(f"report.html: does not bear the id {manifest.report_id}, which follows from the manifest")
+        return wrong
 
     def prune(self, keys: set[str]) -> None:
         """Removes evidence that is not of this plan, and what a killed run left half written."""

@@ -8,7 +8,7 @@ import click
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path, file_okay=False, exists=True))
 def command(bundle: Path) -> int:
-    """Check that every file of BUNDLE is the one that its manifest records.
+    """Check that every file of BUNDLE is the one that its manifest records, and that they agree with one another.
 
     This finds damage and careless edits. It proves nothing about who wrote the bundle: it is not signed, and whoever
     can rewrite a file can rewrite the manifest.
@@ -17,7 +17,7 @@ def command(bundle: Path) -> int:
     from audit.core.errors import BundleError
 
     found = Bundle(bundle)
-    altered = found.altered()
+    altered = found.altered() or found.contradictions()
     if altered:
         raise BundleError(altered)
     manifest = found.manifest()
