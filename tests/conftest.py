@@ -1,13 +1,13 @@
-"""What all tests share: where the checkout lies, and how to start the command line as a user does."""
+"""What all tests share: where the checkout lies, how hypothesis draws, and the worked examples, run once."""
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from credit_case import command
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,7 +16,33 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("audit", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("audit")
 
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+OFFLINE = """
+import sys
+
+def refuse(event, args):
+    if event in {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.sendto"} or (
+        event == "socket.connect" and not isinstance(args[1], (str, bytes))
+    ):
+        raise RuntimeError(f"the network was asked for: {event} {args[1:]}")
+
+sys.addaudithook(refuse)
+"""
+"""A sitecustomize module that lets no Python process reach the network; sockets of the same machine by path may."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A worked example after `audit init` and `audit run` without a network.
+
+    Attributes:
+        seconds: wall time of both commands.
+    """
+
+    folder: Path
+    out: Path
+    init: CompletedProcess[str]
+    run: CompletedProcess[str]
+    seconds: float
 
 
 @pytest.fixture(scope="session")
@@ -26,39 +52,28 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cli() -> Cli:
-    """Starts `audit` in a process of its own: cli("run", spec, "-o", out, cwd=folder)."""
-
-    def start(
-        *words: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None, timeout: float = 300
-    ) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", "from audit.cli.main import main; main()", *map(str, words)]
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-
-    return start
+def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that cannot reach the network."""
+    folder = tmp_path_factory.mktemp("offline")
+    (folder / "sitecustomize.py").write_text(OFFLINE, encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
-Figure = Callable[..., None]
+def audited(name: str, folder: Path, env: dict[str, str]) -> Audited:
+    """Scaffolds and runs an example as a user does."""
+    start = time.perf_counter()
+    init = command("init", folder / name, "--example", name, **env)
+    run = command("run", folder / name / "spec.yaml", "-o", folder / "out", **env)
+    return Audited(folder / name, folder / "out", init, run, time.perf_counter() - start)
 
 
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Figure:
-    """Keeps a measured figure for docs/acceptance.md: figure("what", value, "in what setting, against what limit")."""
-    target = os.environ.get("AUDIT_FIGURES")
+@pytest.fixture(scope="session")
+def german_credit(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
+    """The German-credit audit."""
+    return audited("german_credit", tmp_path_factory.mktemp("german"), offline)
 
-    def keep(what: str, value: float | str, setting: str = "") -> None:
-        if target:
-            line = {"test": request.node.nodeid, "what": what, "value": value, "setting": setting}
-            with Path(target).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
 
-    return keep
+@pytest.fixture(scope="session")
+def breast_cancer(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
+    """The breast-cancer audit."""
+    return audited("breast_cancer", tmp_path_factory.mktemp("breast"), offline)
