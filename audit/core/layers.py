@@ -17,7 +17,7 @@ FEW = 10
 """Fewer counterfactuals of an instance, or covered instances of a group, are flagged (choice FLEX-18)."""
 
 TOP = 5
-"""Rank stability is told for the first one, two, ... places up to this."""
+"""Rank stability is told for the place of a feature, but for none below this."""
 
 
 @dataclass(frozen=True)
@@ -170,13 +170,18 @@ def coverage_table(summaries: Sequence[Summary]) -> pd.DataFrame:
 
 
 def stability_table(overall: Summary, measured: Measured) -> pd.DataFrame:
-    """How often a feature is among the first t in resamples of the instances."""
-    names = np.array(measured.found.names, dtype=object)[measured.ranked]
-    replicates = overall.replicates[:, measured.ranked]
+    """How often a feature keeps its place, or a better one, in resamples of the instances; below `TOP`: reaches it."""
+    chosen = np.flatnonzero(measured.ranked)
+    replicates = overall.replicates[:, chosen]
     if not len(replicates):
         return pd.DataFrame(columns=["feature", "top", "probability"])
-    frames = [
-        pd.DataFrame({"feature": names, "top": t, "probability": rank_stability(replicates, t)})
-        for t in range(1, min(TOP, len(names)) + 1)
-    ]
-    return pd.concat(frames, ignore_index=True)
+    place = np.ceil(average_ranks(overall.score[chosen])).astype(np.int64)
+    top = np.minimum(place, TOP)
+    reached = np.stack([rank_stability(replicates, t) for t in range(1, TOP + 1)])
+    return pd.DataFrame(
+        {
+            "feature": [measured.found.names[j] for j in chosen],
+            "top": top,
+            "probability": reached[top - 1, np.arange(len(top))],
+        }
+    )

@@ -95,7 +95,7 @@ class Agreement(Method):
             features = _common_features(first, second, ctx.inputs)
             row = self._compared(first, second, features, ctx)
             rows.append(row)
-            metrics += _metrics(row, self.bootstrap)
+            metrics += _metrics(row, self.bootstrap, only=len(sources) == 2)
             if row["tau_b_low"] is None:
                 notes.append(Note(code="no_interval", args={"first": first.id, "second": second.id}))
             if first.n != second.n:
@@ -224,8 +224,9 @@ def _row(
     }
 
 
-def _metrics(row: dict[str, Any], repeats: int) -> Iterator[Metric]:
-    where = Where(data="sample", variant=f"{row['first']} / {row['second']}")
+def _metrics(row: dict[str, Any], repeats: int, *, only: bool) -> Iterator[Metric]:
+    """Both coefficients of a pair, which is named where there are several."""
+    where = Where(data="sample", variant=None if only else f"{row['first']} / {row['second']}")
     covers = f"bootstrap over common instances, {repeats} resamples" if row["tau_b_low"] is not None else ""
     for name, column in (("kendall_tau_b", "tau_b"), ("spearman_rho", "spearman")):
         value, low, high = (row[column + end] for end in ("", "_low", "_high"))
