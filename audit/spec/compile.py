@@ -1,0 +1,107 @@
+"""From a spec to the plan: which tasks there are, and what each of them reads."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+
+from audit.core.base import canonical_json, sha256
+from audit.core.errors import SpecError
+from audit.core.method import Runnable
+from audit.core.plan import Plan, Ref, Task
+from audit.spec.facts import settings
+from audit.spec.model import Spec, column_infos
+
+SAMPLE_REV = 1
+"""Raised when the drawing of the sample changes."""
+
+
+def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[str], str]) -> Plan:
+    """The tasks of a spec, each after those that it reads.
+
+    Args:
+        contents: digests of the inputs `model` (file, settings, decision) and `data` (files, section without sample).
+        versions: from the name of a library to its installed version.
+
+    Raises:
+        SpecError: methods read one another in a circle.
+    """
+    inputs = {name: Ref(source="input", name=name, content=contents[name]) for name in ("data", "model")}
+    inputs["columns"] = Ref(source="input", name="columns", content=_columns_digest(spec))
+    sample = _sample(spec, inputs, versions)
+    inputs["sample"] = Ref(source="task", name="sample", content=sample.key)
+    policy = Ref(source="input", name="policy", content=policy_digest(spec))
+    tasks = {sample.id: sample}
+
+    def add(task_id: str, family: Any, kind: str, runnable: Runnable, extra: Mapping[str, Ref]) -> None:
+        read = {name: Ref(source="task", name=task, content=tasks[task].key) for name, task in runnable.reads().items()}
+        tasks[task_id] = Task(
+            id=task_id,
+            family=family,
+            kind=kind,
+            settings=settings(runnable),
+            rev=runnable.rev,
+            uses=_versions(spec, runnable.uses, versions),
+            reads={**inputs, **extra, **read},
+            seed=spec.run.seed,
+            part_rows=spec.run.part_rows,
+        )
+
+    sets = {f"counterfactuals.{name}": generator for name, generator in sorted(spec.counterfactuals.items())}
+    for task_id in _ordered({name: tuple(g.reads().values()) for name, g in sets.items()}, tasks):
+        add(task_id, "counterfactuals", sets[task_id].search, sets[task_id], {"policy": policy})
+    methods = {method.task_id: method for method in spec.methods}
+    for task_id in _ordered({name: tuple(m.reads().values()) for name, m in methods.items()}, tasks):
+        add(task_id, "method", methods[task_id].kind, methods[task_id], {})
+    return Plan(tasks=tuple(tasks.values()))
+
+
+def _sample(spec: Spec, inputs: Mapping[str, Ref], versions: Callable[[str], str]) -> Task:
+    """The task that draws the audited rows, which all others share."""
+    regions: list[JsonValue] = [region.model_dump(mode="json") for region in spec.regions]
+    return Task(
+        id="sample",
+        family="sample",
+        kind="sample",
+        settings={"sample": spec.data.sample.model_dump(mode="json"), "regions": regions},
+        rev=SAMPLE_REV,
+        uses=_versions(spec, (), versions),
+        reads=dict(inputs),
+        seed=spec.run.seed,
+        part_rows=spec.run.part_rows,
+    )
+
+
+def _versions(spec: Spec, uses: Sequence[str], versions: Callable[[str], str]) -> dict[str, str]:
+    """Versions of the libraries that the numbers depend on; those of the model's adapter are among them."""
+    return {name: versions(name) for name in sorted({*uses, *spec.model.uses})}
+
+
+def _ordered(waiting: Mapping[str, Sequence[str]], done: Mapping[str, Any]) -> list[str]:
+    """The tasks, each after those that it waits for; in the given order where that leaves a choice."""
+    order: list[str] = []
+    left = dict(waiting)
+    while left:
+        ready = [name for name, before in left.items() if all(b in done or b in order for b in before)]
+        if not ready:
+            raise SpecError(f"{', '.join(left)}: each of these reads another of them, or what is not there")
+        order += ready
+        for name in ready:
+            del left[name]
+    return order
+
+
+def policy_digest(spec: Spec) -> str:
+    """The digest of what may change and how; who approved it, why, and units leave it as it is."""
+    plain = spec.mutability.model_dump(mode="json")
+    for rule in plain["features"].values():
+        for key in ("why", "owner", "approved", "unit"):
+            del rule[key]
+    return sha256(canonical_json(plain))
+
+
+def _columns_digest(spec: Spec) -> str:
+    """The digest of kinds and orders of columns, wherever the spec states them."""
+    infos = {name: info.model_dump(mode="json", exclude={"unit"}) for name, info in column_infos(spec).items()}
+    stated = {name: info for name, info in infos.items() if any(info.values())}
+    return sha256(canonical_json(stated))
