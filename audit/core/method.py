@@ -45,6 +45,7 @@ class Inputs:
         sample: the audited rows; None while they are being drawn.
         regions: membership, one row per (region, instance): `region, instance, distance, weight`.
         results: what the tasks found that this one reads, by the name under which it asks for them.
+        evaluate_is: how the evaluation rows were set apart from the training rows, as the spec says; None: unsaid.
     """
 
     schema: FeatureSchema
@@ -60,6 +61,7 @@ class Inputs:
     sample: "Sample | None" = None
     regions: pd.DataFrame = field(default_factory=pd.DataFrame)
     results: Mapping[str, Result] = field(default_factory=dict)
+    evaluate_is: str | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,10 @@ class Generator(Runnable):
     def constraint(self, policy: Policy) -> Policy:
         """The constraints that this set is searched under."""
         return policy if self.constraints == "policy" else policy.domain()
+
+    def choices(self) -> pd.DataFrame:
+        """The choices of this search, as `core/choice.choices_table` lays them out; empty where it states none."""
+        return pd.DataFrame()
 
     def generate(self, ctx: Context, rows: Table, before: np.ndarray[Any, np.dtype[np.int64]]) -> Found:
         """Counterfactuals for `rows`, whose present outcomes are `before`, shape (n,)."""

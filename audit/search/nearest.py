@@ -6,9 +6,11 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from audit.core.choice import Choice, choices_table
 from audit.core.counterfactuals import Found, change_of, changed, distance
 from audit.core.method import Context, Generator
 from audit.core.model import Decision, Ints, Scorer
@@ -16,6 +18,20 @@ from audit.core.policy import Policy
 from audit.core.table import Floats, Table
 
 Bools = NDArray[np.bool_]
+
+CHOICES = (
+    Choice(
+        "NEAREST-01", "reference rows looked at first", "2000", "distances cost little more, and gain little, beyond"
+    ),
+    Choice("NEAREST-02", "counterfactuals per row", "10", "the original search gives one; FLEX counts over several"),
+    Choice("NEAREST-03", "constraints on a neighbour", "projected", "each value moves to the nearest one allowed"),
+    Choice(
+        "NEAREST-04", "neighbours for rows with few", "200, then all", "a row is given up only when all have failed"
+    ),
+    Choice("NEAREST-05", "ties", "first row, first feature", "the result must not depend on how rows are batched"),
+    Choice("NEAREST-06", "a flipped row that breaks a rule", "copying goes on", "a broken rule is no counterfactual"),
+    Choice("NEAREST-07", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
+)
 
 WIDE = 200
 """Neighbours that are tried where the first `per_row` do not give as many counterfactuals."""
@@ -57,6 +73,10 @@ class Nearest(Generator):
         "FLEX: Feature Importance from Layered Counterfactual Explanations, arXiv 2511.11891",
         "NICE: an algorithm for nearest instance counterfactual explanations, doi 10.1007/s10618-023-00930-y",
     )
+
+    def choices(self) -> pd.DataFrame:
+        values = {"NEAREST-01": self.reference_rows, "NEAREST-02": self.per_row, "NEAREST-07": self.proof_rows}
+        return choices_table(CHOICES, {name: str(value) for name, value in values.items()})
 
     def generate(self, ctx: Context, rows: Table, before: Ints) -> Found:
         policy = self.constraint(ctx.inputs.policy)
