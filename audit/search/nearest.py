@@ -313,8 +313,8 @@ def _proof(ways: int, lawful: int) -> str:
     if not ways:
         return "the constraints let no feature of this row change"
     if not lawful:
-        return f"all {ways} allowed changes of this row break a rule across features"
-    return f"all {lawful} allowed combinations of values keep the outcome"
+        return "every allowed change of this row breaks a rule across features"
+    return "every allowed combination of values was tried, and all keep the outcome"
 
 
 def _blocks(items: Ints, width: int) -> Iterator[Ints]:

@@ -19,6 +19,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from audit.core.counterfactuals import (
     STATUS_COLUMNS,
@@ -28,7 +29,7 @@ from audit.core.counterfactuals import (
     changed,
     to_frame,
 )
-from audit.core.evidence import Metric, Note, Result, Where
+from audit.core.evidence import Metric, Note, Result, Severity, Where
 from audit.core.method import Context, Generator, Inputs, Sample
 from audit.core.model import Decision, Ints
 from audit.core.policy import Kind, Policy
@@ -232,7 +233,12 @@ def _complete(sample: Sample, status: pd.DataFrame) -> pd.DataFrame:
     searched = status.set_index("instance")
     rest = [instance for instance in sample.table.ids if instance not in searched.index]
     extra = pd.DataFrame(
-        {"instance": rest, "status": "not_applicable", "reason": "already favourable", "evaluated_rows": 0},
+        {
+            "instance": rest,
+            "status": "not_applicable",
+            "reason": "the row has the favourable outcome already",
+            "evaluated_rows": 0,
+        },
         columns=list(STATUS_COLUMNS),
     )
     return _joined([status, extra]).set_index("instance").loc[list(sample.table.ids)].reset_index()
@@ -303,18 +309,18 @@ def _notes(
     notes = [Note(code="search", args=generator.model_dump(mode="json", by_alias=True))]
     coverage = metrics["coverage"]
     if coverage.value is not None and coverage.value < LOW_COVERAGE:
-        args = {"coverage": coverage.value, "n": coverage.n or 0, "bar": LOW_COVERAGE}
-        notes.append(Note(code="low_coverage", severity="minor", args=args))
+        notes.append(_note("low_coverage", "minor", coverage=coverage.value, n=coverage.n, bar=LOW_COVERAGE))
     per_instance = found.groupby("instance").size()
-    few = int((per_instance < generator.per_row).sum())
-    if few:
-        args = {"few": few, "covered": len(per_instance), "per_row": generator.per_row}
-        notes.append(Note(code="few_per_row", args=args))
-    invalid = int(discarded.loc[discarded["reason"].isin(INVALID), "count"].sum())
-    if invalid:
-        kinds = discarded.loc[discarded["reason"].isin(INVALID) & (discarded["count"] > 0), "reason"]
-        args = {"count": invalid, "checked": int(metrics["checked"].value or 0), "kinds": ", ".join(kinds)}
-        notes.append(Note(code="invalid_discarded", severity="minor", args=args))
+    if few := int((per_instance < generator.per_row).sum()):
+        notes.append(_note("few_per_row", few=few, covered=len(per_instance), per_row=generator.per_row))
+    invalid = discarded.loc[discarded["reason"].isin(INVALID) & (discarded["count"] > 0)]
+    if len(invalid):
+        count, kinds = int(invalid["count"].sum()), ", ".join(invalid["reason"])
+        notes.append(_note("invalid_discarded", "minor", count=count, checked=metrics[CHECKED].value, kinds=kinds))
     if metrics["violations"].value:
-        notes.append(Note(code="violations", severity="critical", args={"count": metrics["violations"].value}))
+        notes.append(_note("violations", "critical", count=metrics["violations"].value))
     return tuple(notes)
+
+
+def _note(code: str, severity: Severity | None = None, **args: JsonValue) -> Note:
+    return Note(code=code, severity=severity, args=args)
