@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from audit.core.base import Frozen
 from audit.core.counterfactuals import changed
 from audit.core.expression import Expression
+from audit.core.labels import label_of
 from audit.core.schema import Feature, FeatureSchema, Level
 from audit.core.table import Floats, decode_column
 
@@ -351,6 +352,8 @@ def _whole(kind: str, in_data: bool, in_spec: bool | None) -> bool:
 
 
 def _transition_matrix(levels: tuple[Level, ...], transitions: Mapping[str, tuple[Level, ...]]) -> Bools:
-    reach = {source: set(map(str, targets)) for source, targets in transitions.items()}
-    rows = [[str(b) == str(a) or str(b) in reach.get(str(a), set()) for b in levels] for a in levels]
+    """Whether each level may become each other; keys and levels meet as text, `true` for True as YAML writes it."""
+    reach = {source: set(map(label_of, targets)) for source, targets in transitions.items()}
+    names = [label_of(level) for level in levels]
+    rows = [[b == a or b in reach.get(a, set()) for b in names] for a in names]
     return np.array(rows, dtype=bool)

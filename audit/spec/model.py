@@ -21,8 +21,11 @@ from audit.core.schema import Level
 SPEC_VERSION = 1
 """The language of the spec that this version of audit reads; older ones are migrated."""
 
+ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Member:
@@ -51,7 +54,7 @@ class AuditInfo(Frozen):
         as_of: the date that the report prints; no date is made up where it is absent.
     """
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    id: Annotated[str, Field(pattern=ID)]
     title: Text
     owner: str = ""
     purpose: str = ""

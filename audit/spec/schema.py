@@ -8,16 +8,28 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from audit.core.finding import Gate
 from audit.core.method import GENERATORS, METHODS
 from audit.core.model import ADAPTERS
+from audit.core.region import Region
 from audit.core.registry import Registry
-from audit.spec.model import Spec
+from audit.spec.model import ID, NAME, AuditInfo, DataSpec, Mutability, ReportSpec, RunSpec, Spec
 
 Schema = dict[str, Any]
+
+SHA256 = "^[0-9a-fA-F]{64}$"
 
 TAGS: dict[Registry[Any], str] = {ADAPTERS: "kind", GENERATORS: "search", METHODS: "kind"}
 
 _ATTRIBUTE = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*): (?P<text>.*)$")
+
+
+PATTERNS = {
+    ID: " that starts with a letter or digit and goes on with these, or with . _ -",
+    NAME: " that starts with a letter and goes on with letters, digits, _ or -",
+    SHA256: " of 64 hexadecimal digits",
+}
+"""What a pattern asks for, in words."""
 
 
 def summary(cls: type) -> str:
@@ -89,8 +101,13 @@ def spec_schema(*, built_in: bool = False) -> Schema:
     return schema
 
 
-def _built_in(registry: Any, cls: type) -> bool:
+def _built_in(registry: Registry[Any], cls: type) -> bool:
     return cls.__module__.startswith(f"{registry.package}.")
+
+
+def origin(registry: Registry[Any], cls: type) -> str:
+    """Who a class comes from: `audit`, or the top package of a plug-in."""
+    return "audit" if _built_in(registry, cls) else cls.__module__.partition(".")[0]
 
 
 def _without(value: Any, refs: set[str]) -> Any:
@@ -101,6 +118,18 @@ def _without(value: Any, refs: set[str]) -> Any:
         kept = [child for child in value if not (isinstance(child, Mapping) and child.get("$ref") in refs)]
         return [_without(child, refs) for child in kept]
     return value
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "audit": AuditInfo,
+    "data": DataSpec,
+    "mutability": Mutability,
+    "regions": Region,
+    "gates": Gate,
+    "report": ReportSpec,
+    "run": RunSpec,
+}
+"""The sections of the spec that are no choice among kinds."""
 
 
 def class_schema(cls: type[BaseModel]) -> Schema:
@@ -205,7 +234,8 @@ def _type_words(root: Schema, schema: Schema) -> str:
 
 
 def _pattern(schema: Schema) -> str:
-    return " of letters, digits, - and _ that starts with a letter or digit" if "pattern" in schema else ""
+    pattern = schema.get("pattern")
+    return PATTERNS.get(pattern, f" that matches {pattern}") if isinstance(pattern, str) else ""
 
 
 def _bounds(schema: Schema) -> Iterator[str]:

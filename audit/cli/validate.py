@@ -1,0 +1,76 @@
+"""`audit validate`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from audit.cli import options
+
+if TYPE_CHECKING:
+    from audit.core.evidence import Note
+    from audit.spec.load import Loaded
+
+
+@click.command("validate")
+@click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
+@options.overrides
+@click.option("--spec-only", is_flag=True, help="Do not look at data and model.")
+@options.permissions
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def command(
+    spec: Path,
+    overrides: tuple[str, ...],
+    spec_only: bool,
+    allow_pickle: bool,
+    allow_code: bool,
+    types: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Check SPEC, and what its data and model say of it where they are there; nothing is computed."""
+    from audit.spec.load import load_spec
+
+    loaded = load_spec(spec, overrides)
+    allow = options.allow(allow_pickle=allow_pickle, allow_code=allow_code, types=types)
+    absent = [] if spec_only else _absent(loaded)
+    notes: tuple[Note, ...] = ()
+    if not spec_only and not absent:
+        from audit.engine.load import load_inputs
+
+        notes = load_inputs(loaded, allow).notes
+    checked = not spec_only and not absent
+    if as_json:
+        found = [note.model_dump(mode="json") for note in notes]
+        click.echo(
+            json.dumps({"valid": True, "data_checked": checked, "absent": absent, "notes": found}, sort_keys=True)
+        )
+        return 0
+    for note in notes:
+        click.echo(f"note: {_line(note)}")
+    if checked:
+        click.echo(f"{spec.name}: valid; data and model fit it")
+    else:
+        reason = f"not there: {', '.join(absent)}" if absent else "--spec-only"
+        click.echo(f"{spec.name}: valid; data and model were not looked at ({reason})")
+    return 0
+
+
+def _absent(loaded: "Loaded") -> list[str]:
+    """The files of a spec, if none of them is there, as in a spec that is only being drafted.
+
+    Where some are there, one that is missing is a mistake, and loading says so.
+    """
+    names = [loaded.spec.data.evaluate, loaded.spec.data.train, loaded.spec.model.file]
+    wanted = [name for name in names if name is not None]
+    return wanted if not any(loaded.file(name).is_file() for name in wanted) else []
+
+
+def _line(note: "Note") -> str:
+    """A note as its code and arguments; the report has the sentence."""
+    args = ", ".join(f"{key} {_plain(value)}" for key, value in note.args.items())
+    return f"{note.code.replace('_', ' ')}: {args}"
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
