@@ -89,11 +89,12 @@ def _summary(outcome: "Outcome") -> dict[str, object]:
 
 
 def _print(outcome: "Outcome", *, quiet: bool) -> None:
+    from audit.bundle import Bundle
     from audit.report import sentences
 
     if not quiet:
-        for line in sentences(outcome.findings):
-            click.echo(line)
+        for said in sentences(Bundle(outcome.out)):
+            click.echo(f"{said.badge.mark} {said.badge.word:<10} {said.id}  {said.title}: {said.text}")
         for name in outcome.reports:
             click.echo(str(outcome.out / name))
     raised = sum(finding.outcome != "pass" for finding in outcome.findings)

@@ -22,7 +22,7 @@ from audit.core.model import Allow, Decision, Model, Scorer, Source, StoredScore
 from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table, encode
-from audit.spec.check import check_data
+from audit.spec.contradiction import check_data
 from audit.spec.load import Loaded
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
             schema, spec.mutability.features, spec.mutability.default, tuple(map(parse, spec.mutability.rules))
         ),
     )
-    warnings = check_data(loaded, schema, inputs.evaluate, inputs.train)
+    notes = check_data(loaded, schema, inputs.evaluate, inputs.train)
     contents = {
         "model": _digest([model_record and model_record.sha256, spec.model.model_dump(mode="json"), favourable]),
         "data": _digest(
@@ -107,8 +107,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
             ]
         ),
     }
-    notes = tuple(Note(code=w.code, severity=w.severity, args=w.args) for w in warnings)
-    return Loading(inputs, model, contents, tuple(records), notes, evaluate)
+    return Loading(inputs, model, contents, tuple(records), tuple(notes), evaluate)
 
 
 def _digest(value: Any) -> str:
