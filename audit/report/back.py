@@ -1,0 +1,210 @@
+"""What comes after the results: methods, limits, record, appendices."""
+
+from collections.abc import Iterator
+
+from audit.core.evidence import Evidence
+from audit.report import text
+from audit.report.blocks import Block, Bullets, Cell, Code, Column, Fact, Facts, Grid, Heading, Para
+from audit.report.judged import OUTCOMES, STATUSES, gates
+from audit.report.source import Source, where_text
+from audit.report.tables import definitions, limit
+from audit.report.topics import all_metrics
+from audit.report.words import Words
+
+CARD = {
+    "purpose": "Purpose",
+    "mechanism": "Mechanism",
+    "risk": "Signs of risk",
+    "strengths": "Strengths",
+    "limitations": "Limitations",
+}
+
+
+def methods(source: Source) -> Iterator[Block]:
+    """S6: each method with purpose, mechanism, signs of risk, strengths, limitations, settings and choices."""
+    if not source.records:
+        return
+    yield _tasks(source)
+    for wording, records in _by_kind(source):
+        yield Heading(wording.title, anchor=f"method-{wording.kind}")
+        if wording.card:
+            yield Facts(tuple(Fact(label, " ".join(wording.card[k].split())) for k, label in CARD.items() if k in wording.card))
+        else:
+            yield Para("The method gives no description of itself.")
+        for record in records:
+            yield from _settings(source, record)
+            yield from _choices(source, record)
+    if source.manifest.cites:
+        yield Heading("References", anchor="references")
+        yield Bullets(source.manifest.cites)
+
+
+def _by_kind(source: Source) -> list[tuple[Words, list[Evidence]]]:
+    kinds: dict[str, tuple[Words, list[Evidence]]] = {}
+    for record in source.records:
+        wording = source.words(record)
+        if wording.known or record.metrics or record.tables:
+            kinds.setdefault(wording.kind, (wording, []))[1].append(record)
+    return list(kinds.values())
+
+
+def _tasks(source: Source) -> Grid:
+    asked = {r.id: m.value for r in source.records for m in r.metrics if m.name == "evaluated_rows"}
+    rows = tuple(
+        (
+            Cell(record.id, "code"),
+            Cell(source.words(record).title),
+            Cell(STATUSES[record.status].word, badge=STATUSES[record.status]),
+            Cell(text.sentence(record.message) or text.ABSENT),
+            Cell(text.count(asked.get(record.id)), "number"),
+        )
+        for record in source.records
+    )
+    columns = (Column("Evidence"), Column("What"), Column("Status"), Column("Reason"), Column("Model-evaluated rows", numeric=True))
+    note = f"{text.ABSENT} under model-evaluated rows: the task did not ask the model."
+    return Grid("What was run", columns, rows, note, name="tasks")
+
+
+def _settings(source: Source, record: Evidence) -> Iterator[Block]:
+    settings = source.settings(record)
+    if settings:
+        rows = tuple((Cell(text.words(key)), Cell(text.plain(value))) for key, value in sorted(settings.items()))
+        yield Grid(f"Settings of {record.id}", (Column("Setting"), Column("Value")), rows, name=f"settings-{record.id}")
+
+
+def _choices(source: Source, record: Evidence) -> Iterator[Block]:
+    """The choices where a paper is silent; those that the user changed are marked."""
+    frame = source.table(record, "choices")
+    if frame is None or "choice" not in frame:
+        return
+    rows = []
+    for choice in frame.to_dict("records"):
+        moved = bool(choice.get("changed"))
+        value = text.plain(choice.get("value"))
+        shown = f"{value} (changed; default {text.plain(choice.get('default'))})" if moved else value
+        rows.append((Cell(text.plain(choice.get("id")), "code"), Cell(text.plain(choice["choice"])), Cell(shown), Cell(text.plain(choice.get("why")))))
+    columns = (Column("Id"), Column("Open question"), Column("Choice"), Column("Why"))
+    yield Grid(f"Choices of {record.id} where its source is silent", columns, tuple(rows), name=f"choices-{record.id}")
+
+
+def limits(source: Source) -> Iterator[Block]:
+    """S16: the limits that the methods state, and what only the organisation can add."""
+    stated = [(w.title, w.card["limitations"]) for w, _ in _by_kind(source) if w.card.get("limitations")]
+    yield Para(
+        "This report describes how a model behaves on the data it was given. It does not show causes, and it does not "
+        "show how the model behaves on other people or at another time."
+    )
+    if stated:
+        rows = tuple((Cell(title), Cell(" ".join(said.split()))) for title, said in stated)
+        yield Grid("Limits of the methods", (Column("Method"), Column("Limit")), rows, name="limits")
+    yield Para("Risk assessment, mitigants, human oversight and acceptance of these limits: needs input from the organisation.")
+
+
+def integrity(source: Source) -> Iterator[Block]:
+    """S21: what was run on what, and how a reader checks it."""
+    manifest = source.manifest
+    allowed = ", ".join(manifest.allowed) or "nothing beyond safe loading"
+    repository = "; ".join(f"{text.words(k)}: {text.plain(v)}" for k, v in sorted((manifest.repository or {}).items()))
+    yield Facts(
+        (
+            Fact("Report", manifest.report_id, "code"),
+            Fact("Payload digest", manifest.payload, "code"),
+            Fact("Seed", str(manifest.seed), "code"),
+            Fact("Overrides of the spec", "; ".join(manifest.overrides) or "none", "code"),
+            Fact("Code allowed to run", allowed),
+            Fact("Repository of the spec", repository or "not under version control, or not recorded"),
+            Fact("Signature", "none: an unsigned bundle can be checked for damage, but does not prove who made it"),
+            Fact("Replay", "no replay is recorded in this bundle"),
+        )
+    )
+    yield Heading("How to check this report", anchor="verify")
+    yield Bullets(
+        (
+            "Check that no file of the bundle was changed: audit verify, followed by the folder of the bundle.",
+            "Compute everything again from the spec, the data and the model: audit run, followed by the spec. The report id and "
+            "the payload digest must be those printed above.",
+            "Draw this report again from the bundle alone: audit render, followed by the folder of the bundle.",
+        )
+    )
+    yield Para("The payload digest covers every file of the bundle except the rendered reports, so that it can be printed in them.")
+    inputs = tuple(
+        (Cell(text.sentence(text.words(r.role))), Cell(r.name), Cell(text.count(r.rows), "number"), Cell(r.sha256, "code"))
+        for r in manifest.inputs
+    )
+    if inputs:
+        columns = (Column("Input"), Column("File"), Column("Rows", numeric=True), Column("SHA-256"))
+        yield Grid("Inputs", columns, inputs, name="inputs")
+    packages = tuple((Cell(name), Cell(version, "code")) for name, version in sorted(manifest.packages.items()))
+    if packages:
+        yield Grid("Packages that the numbers depend on", (Column("Package"), Column("Version")), packages, name="packages")
+    yield from _keys(source)
+
+
+def _keys(source: Source) -> Iterator[Block]:
+    rows = tuple((Cell(r.id), Cell(r.kind), Cell(r.key, "code")) for r in source.records)
+    if rows:
+        note = "The key is the digest of all that a result depends on: settings, model, data, seed, versions."
+        columns = (Column("Evidence"), Column("Kind"), Column("Key, and folder under evidence/"))
+        yield Grid("Keys of the evidence", columns, rows, note, name="keys")
+
+
+def spec(source: Source) -> Iterator[Block]:
+    """Appendix A: the spec verbatim."""
+    if source.manifest.spec:
+        yield Code(f"{source.manifest.spec_name}, verbatim", tuple(source.manifest.spec.splitlines()))
+
+
+def meanings(source: Source) -> Iterator[Block]:
+    """Appendix B: definitions of the metrics."""
+    grid = definitions(source)
+    if grid is not None:
+        yield grid
+
+
+def register(source: Source) -> Iterator[Block]:
+    """Appendix C: every number with its place, its interval and the gate that judges it."""
+    judged = {}
+    for finding in source.findings:
+        if finding.gate is not None and finding.gate.by is None:
+            g = finding.gate
+            judged[g.metric, g.region, g.group, g.outcome, g.model] = finding.id
+    views = {view.id: view for view in gates(source)}
+    rows = []
+    for record, metric in all_metrics(source.records):
+        wording, place = source.words(record), metric.where
+        name = f"{record.id}.{metric.name}"
+        # A gate that names no model judges whatever model was measured.
+        wanted = [(name, place.region, place.group, place.outcome, m) for m in (place.model, None)]
+        view = next((views[judged[w]] for w in wanted if w in judged), None)
+        rows.append(
+            (
+                Cell(record.id, "code"),
+                Cell(wording.label(metric.name)),
+                Cell(where_text(metric)),
+                Cell(wording.show(metric), "number", sort="" if metric.value is None else f"{metric.value:.12g}"),
+                Cell(text.interval(metric.low, metric.high, wording.form(metric.name, metric.unit)), "number"),
+                Cell(text.count(metric.n), "number"),
+                Cell(view.required if view else text.ABSENT, "number"),
+                Cell(view.badge.word, badge=view.badge) if view else Cell(text.ABSENT),
+            )
+        )
+    if rows:
+        yield _register(source, rows)
+
+
+def _register(source: Source, rows: list[tuple[Cell, ...]]) -> Grid:
+    columns = tuple(
+        Column(label, numeric=number)
+        for label, number in (
+            ("Evidence", False), ("Metric", False), ("Measured on", False), ("Estimate", True),
+            ("95\u00a0% interval", True), ("n", True), ("Required", True), ("Result", False),
+        )
+    )  # fmt: skip
+    note, most = "", limit(source) * 5
+    if len(rows) > most:
+        # What fails or is in doubt comes first, so that cutting never hides it.
+        urgent = {badge.word: i for i, badge in enumerate((OUTCOMES["fail"], OUTCOMES["unsure"], OUTCOMES["no_evidence"]))}
+        total = len(rows)
+        rows = sorted(rows, key=lambda row: urgent.get(row[-1].text, 9))[:most]
+        note = f"{text.count(most)} of {text.count(total)} rows are shown, those in doubt first; results.json holds all."
+    return Grid("Register of all numbers", columns, tuple(rows), note, tool=True, name="register")

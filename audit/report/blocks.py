@@ -1,0 +1,271 @@
+"""The plain view model: what a report says, without saying how it is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from audit.report.figures import Figure
+
+Tone = Literal["pass", "warn", "fail", "none", "plain"]
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A status: a word, a mark and a tone; never the colour alone."""
+
+    word: str
+    mark: str
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        look: how it is set; `code` is monospaced, `faint` is for groups too small to judge.
+        shade: 0 to 9 in a heat map, else None.
+        sort: what the script sorts by, where the text will not do.
+    """
+
+    text: str
+    look: Literal["text", "number", "code", "faint"] = "text"
+    badge: Badge | None = None
+    shade: int | None = None
+    href: str = ""
+    sort: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, with what its numbers mean."""
+
+    label: str
+    numeric: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; the first column heads its row.
+
+    Attributes:
+        note: what the reader must know of it: what was left out, what the intervals cover.
+        tool: the table can be sorted and filtered on screen.
+        heat: cells are shaded.
+        widths: relative widths of the columns on paper, one of a few classes each; empty leaves it to the browser.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    tool: bool = False
+    heat: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A label with what is known."""
+
+    label: str
+    text: str
+    look: Literal["text", "code"] = "text"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A list of facts."""
+
+    items: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Para:
+    """A paragraph; a `callout` has a status, `quote` is the words of a person."""
+
+    text: str
+    look: Literal["text", "lead", "small"] = "text"
+
+
+@dataclass(frozen=True)
+class Callout:
+    """Something that must not be read over."""
+
+    title: str
+    text: str
+    badge: Badge
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A person's text in Markdown."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A text verbatim, with its line numbers."""
+
+    caption: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+    anchor: str = ""
+    badge: Badge | None = None
+
+
+@dataclass(frozen=True)
+class GateView:
+    """A gate with its outcome in words."""
+
+    id: str
+    label: str
+    scope: str
+    required: str
+    measured: str
+    interval: str
+    n: str
+    badge: Badge
+    severity: str
+    reason: str
+    owner: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """A finding in words."""
+
+    id: str
+    severity: str
+    badge: Badge
+    title: str
+    text: str
+    action: str
+    owner: str
+    evidence: tuple[str, ...]
+    gate: bool
+    fails: bool
+
+
+@dataclass(frozen=True)
+class FindingCards:
+    """Findings, one under the other."""
+
+    items: tuple[FindingView, ...]
+
+
+@dataclass(frozen=True)
+class GateStrip:
+    """Gates as tiles; `more` were left out."""
+
+    items: tuple[GateView, ...]
+    more: int = 0
+
+
+Block = (
+    Grid
+    | Facts
+    | Para
+    | Callout
+    | Prose
+    | Bullets
+    | Code
+    | Heading
+    | FindingCards
+    | GateStrip
+    | Figure
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section by its stable id.
+
+    Attributes:
+        id: S0 to S21, or A to C for an appendix.
+        absent: why there is nothing to say; empty where there are blocks.
+    """
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    absent: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """The anchor of its heading."""
+        return self.id if self.id.startswith("S") else f"appendix-{self.id}"
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Sections that belong together, in reading order."""
+
+    title: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The first page."""
+
+    kicker: str
+    title: str
+    subtitle: str
+    opinion_label: str
+    opinion: str
+    opinion_text: str
+    tone: Tone
+    strip: GateStrip
+    facts: tuple[Fact, ...]
+    foot: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    Attributes:
+        portions: the one list that both the contents and the headings are made of.
+    """
+
+    id: str
+    title: str
+    as_of: str
+    payload: str
+    tool: str
+    cover: Cover
+    portions: tuple[Portion, ...] = ()
+    badges: Sequence[Badge] = field(default_factory=tuple)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """All sections in reading order."""
+        return tuple(section for portion in self.portions for section in portion.sections)
+
+
+def cells(*values: str | Cell, numeric: Sequence[int] = (), code: Sequence[int] = ()) -> tuple[Cell, ...]:
+    """A row: texts become cells, numbers and codes by position."""
+    row = []
+    for i, value in enumerate(values):
+        if isinstance(value, Cell):
+            row.append(value)
+        else:
+            row.append(Cell(value, "number" if i in numeric else "code" if i in code else "text"))
+    return tuple(row)

@@ -1,0 +1,216 @@
+"""Tables to small plain figures: every coordinate is computed and rounded here, the templates only draw."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WIDTH = 640.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line of text, a line, a bar or a point of a figure; `look` names its style in the template."""
+
+    kind: str
+    look: str
+    x: float = 0.0
+    y: float = 0.0
+    x2: float = 0.0
+    y2: float = 0.0
+    text: str = ""
+    anchor: str = "start"
+    points: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its message.
+
+    Attributes:
+        title: what it shows, with the numbers: the text for those who do not see it.
+        caption: printed below it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    width: float
+    height: float
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A labelled estimate with its interval; `shown` is its text."""
+
+    label: str
+    value: float | None
+    low: float | None
+    high: float | None
+    shown: str
+
+
+def bars(name: str, title: str, caption: str, items: Sequence[Bar], *, axis: str, top: float | None = None) -> Figure:
+    """Horizontal bars with interval lines, the largest value on the scale given or found."""
+    left, right, row = 190.0, 120.0, 24.0
+    span = WIDTH - left - right
+    peak = top or nice_top([v for b in items for v in (b.value, b.high) if v is not None])
+    bottom = 12 + row * len(items)
+
+    def x(value: float) -> float:
+        return r(left + span * min(max(value, 0.0), peak) / peak)
+
+    marks = _grid([peak * i / 4 for i in range(5)], x, 8, bottom)
+    for i, item in enumerate(items):
+        y = 12 + row * i + row / 2
+        marks += _label(item.label, left - 8, y, 30)
+        if item.value is not None:
+            marks.append(Mark("rect", "bar", left, r(y - 6), r(x(item.value) - left), 12))
+        if item.low is not None and item.high is not None:
+            marks.append(Mark("line", "whisker", x(item.low), r(y), x(item.high), r(y)))
+            marks += [Mark("line", "whisker", x(v), r(y - 4), x(v), r(y + 4)) for v in (item.low, item.high)]
+        marks.append(Mark("text", "value", WIDTH - right + 8, r(y + 4), text=item.shown))
+    marks.append(Mark("line", "axis", left, 8, left, bottom))
+    marks.append(Mark("text", "axis-label", r(left + span / 2), bottom + 32, text=axis, anchor="middle"))
+    return Figure(name, title, caption, WIDTH, r(bottom + 40), tuple(marks))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A labelled spread of changes: 10, 50 and 90 per cent points."""
+
+    label: str
+    p10: float | None
+    p50: float | None
+    p90: float | None
+    shown: str
+
+
+def spreads(name: str, title: str, caption: str, items: Sequence[Spread], *, axis: str) -> Figure:
+    """Ranges around zero with their medians."""
+    left, right, row = 190.0, 120.0, 24.0
+    span = WIDTH - left - right
+    found = [abs(v) for s in items for v in (s.p10, s.p50, s.p90) if v is not None]
+    peak = nice_top(found)
+    bottom = 12 + row * len(items)
+
+    def x(value: float) -> float:
+        return r(left + span * (min(max(value, -peak), peak) + peak) / (2 * peak))
+
+    marks = _grid([-peak, -peak / 2, 0.0, peak / 2, peak], x, 8, bottom)
+    marks.append(Mark("line", "axis", x(0), 8, x(0), bottom))
+    for i, item in enumerate(items):
+        y = 12 + row * i + row / 2
+        marks += _label(item.label, left - 8, y, 30)
+        if item.p10 is not None and item.p90 is not None:
+            marks.append(Mark("line", "spread", x(item.p10), r(y), x(item.p90), r(y)))
+        if item.p50 is not None:
+            marks.append(Mark("circle", "point", x(item.p50), r(y), 4.5))
+        marks.append(Mark("text", "value", WIDTH - right + 8, r(y + 4), text=item.shown))
+    marks.append(Mark("text", "axis-label", r(left + span / 2), bottom + 32, text=axis, anchor="middle"))
+    return Figure(name, title, caption, WIDTH, r(bottom + 40), tuple(marks))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point in the unit square, with an interval in y and a label where it has them."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+def square(
+    name: str, title: str, caption: str, points: Sequence[Point], *, axes: tuple[str, str], joined: bool, key: str = ""
+) -> Figure:
+    """The unit square with its diagonal: a curve (joined) or points with intervals."""
+    left, top, side = 58.0, 12.0, 250.0
+    width, height = 330.0, top + side + 46
+
+    def x(value: float) -> float:
+        return r(left + side * min(max(value, 0.0), 1.0))
+
+    def y(value: float) -> float:
+        return r(top + side * (1 - min(max(value, 0.0), 1.0)))
+
+    marks: list[Mark] = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        marks.append(Mark("line", "grid", x(tick), top, x(tick), top + side))
+        marks.append(Mark("line", "grid", left, y(tick), left + side, y(tick)))
+        if tick in {0.0, 0.5, 1.0}:
+            marks.append(Mark("text", "tick", x(tick), top + side + 15, text=f"{tick:g}", anchor="middle"))
+            marks.append(Mark("text", "tick", left - 7, r(y(tick) + 4), text=f"{tick:g}", anchor="end"))
+    marks.append(Mark("line", "diagonal", x(0), y(0), x(1), y(1)))
+    for point in points:
+        if point.low is not None and point.high is not None:
+            marks.append(Mark("line", "whisker", x(point.x), y(point.low), x(point.x), y(point.high)))
+    path = " ".join(f"{x(p.x):g},{y(p.y):g}" for p in points)
+    if joined:
+        marks.append(Mark("polyline", "curve", points=path))
+    else:
+        marks += [Mark("circle", "point", x(p.x), y(p.y), 4) for p in points]
+    if key:
+        marks.append(Mark("text", "value", left + side - 6, top + side - 10, text=key, anchor="end"))
+    marks.append(Mark("text", "axis-label", r(left + side / 2), height - 8, text=axes[0], anchor="middle"))
+    marks.append(Mark("text", "axis-label-up", 16, r(top + side / 2), text=axes[1], anchor="middle"))
+    return Figure(name, title, caption, width, height, tuple(marks))
+
+
+def shade(value: float | None, peak: float) -> int | None:
+    """One of ten shades, 0 the lightest; None where there is nothing to shade."""
+    if value is None or peak <= 0:
+        return None
+    return min(9, max(0, round(9 * value / peak)))
+
+
+def nice_top(values: Sequence[float]) -> float:
+    """A round number not below the largest value."""
+    peak = max([abs(v) for v in values], default=0.0)
+    if peak <= 0:
+        return 1.0
+    scale = 1.0
+    while peak > scale:
+        scale *= 10
+    while peak <= scale / 10:
+        scale /= 10
+    return next(scale * step / 10 for step in (1, 2, 4, 6, 8, 10) if peak <= scale * step / 10 * 1.0000001)
+
+
+def thinned(points: Sequence[Point], most: int = 150) -> list[Point]:
+    """At most `most` points of a curve, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    step = (len(points) - 1) / (most - 1)
+    return [points[round(i * step)] for i in range(most)]
+
+
+def r(value: float) -> float:
+    """A coordinate to one decimal, so that its text is the same everywhere."""
+    return round(float(value), 1)
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, cut with an ellipsis where it is longer."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def _label(text: str, x: float, y: float, length: int) -> list[Mark]:
+    """A label on one line, or on two where it is long."""
+    if len(text) <= length:
+        return [Mark("text", "label", x, r(y + 4), text=text, anchor="end")]
+    first, *rest = textwrap.wrap(text, length, break_long_words=True)
+    second = shorten(" ".join(rest), length)
+    return [
+        Mark("text", "label-small", x, r(y - 1), text=first, anchor="end"),
+        Mark("text", "label-small", x, r(y + 9), text=second, anchor="end"),
+    ]
+
+
+def _grid(ticks: Sequence[float], x: Callable[[float], float], top: float, bottom: float) -> list[Mark]:
+    lines = [Mark("line", "grid", x(tick), top, x(tick), bottom) for tick in ticks]
+    return lines + [Mark("text", "tick", x(t), bottom + 16, text=_tick(t), anchor="middle") for t in ticks]
+
+
+def _tick(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")

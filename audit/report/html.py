@@ -1,0 +1,121 @@
+"""The view model to HTML: one file that asks the network for nothing."""
+
+import base64
+import hashlib
+import re
+from functools import cache
+from typing import Any
+
+from audit.report.blocks import Report
+from audit.report.source import Source
+from audit.report.text import visible
+from audit.report.view import build
+from audit.resources import folder
+
+FACES = (
+    ("IBM Plex Sans", 400, "ibm-plex-sans-latin-400-normal.woff2"),
+    ("IBM Plex Sans", 600, "ibm-plex-sans-latin-600-normal.woff2"),
+    ("IBM Plex Serif", 600, "ibm-plex-serif-latin-600-normal.woff2"),
+    ("IBM Plex Mono", 400, "ibm-plex-mono-latin-400-normal.woff2"),
+)
+
+
+def html(source: Source) -> str:
+    """The report of a bundle as one self-contained HTML file."""
+    style, script = screen_style(), _asset("report.js")
+    return _environment(source.shown).get_template("report.j2").render(
+        report=build(source),
+        paged=False,
+        created="",
+        style=_trusted(style),
+        script=_trusted(script),
+        policy=content_policy(style, script),
+    )
+
+
+def paged_html(report: Report, shown: frozenset[int], created: str) -> str:
+    """The report as HTML for paper, without style: the PDF writer brings its own."""
+    template = _environment(shown).get_template("report.j2")
+    return str(template.render(report=report, paged=True, created=created, style="", script="", policy=""))
+
+
+def screen_style() -> str:
+    """All CSS of the HTML file, fonts included; it never holds the end of its own element."""
+    faces = "".join(_face(*face) for face in FACES)
+    return (faces + _asset("report.css") + _asset("screen.css")).replace("</", "<\\/")
+
+
+def paged_style() -> str:
+    """All CSS of the PDF; its fonts come from the bundled folder by name."""
+    return _asset("report.css") + _asset("paged.css")
+
+
+def content_policy(style: str, script: str) -> str:
+    """The policy that lets exactly this style and this script run, and nothing else be loaded."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; font-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _face(family: str, weight: int, name: str) -> str:
+    data = base64.b64encode((folder("templates") / "fonts" / name).read_bytes()).decode("ascii")
+    return (
+        f'@font-face {{ font-family: "{family}"; font-weight: {weight}; font-display: block; '
+        f'src: url("data:font/woff2;base64,{data}") format("woff2"); }}\n'
+    )
+
+
+def _asset(name: str) -> str:
+    return (folder("templates") / "report" / name).read_text("utf-8")
+
+
+@cache
+def _environment(shown: frozenset[int] | None) -> Any:
+    """The sandbox of the templates: everything is escaped, the undefined is an error, nothing deceives."""
+    from jinja2 import FileSystemLoader, StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from markupsafe import Markup
+
+    def seen(value: Any) -> Any:
+        return visible(value, shown) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(folder("templates") / "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=seen,
+        auto_reload=False,
+        trim_blocks=True,
+    )
+    environment.filters.update(
+        kind=lambda block: type(block).__name__,
+        slug=slug,
+        prose=lambda markdown: _trusted(prose(visible(markdown, shown))),
+    )
+    return environment
+
+
+def slug(text: str) -> str:
+    """The text as an anchor or a class: letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-").replace(".", "-")
+
+
+def prose(markdown: str) -> str:
+    """A person's Markdown as HTML: paragraphs, lists and emphasis; no HTML, links, pictures or headings of theirs."""
+    from markdown_it import MarkdownIt
+
+    reader = MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "autolink", "reference", "entity"])
+    reader.add_render_rule("heading_open", lambda *_: '<p class="prose-head">')
+    reader.add_render_rule("heading_close", lambda *_: "</p>\n")
+    return str(reader.render(markdown))
+
+
+def _trusted(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 - our own assets, or Markdown read with HTML switched off

@@ -1,0 +1,172 @@
+"""Gates and findings in words."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from audit.core.evidence import Note
+from audit.core.finding import Finding, Gate
+from audit.report import text
+from audit.report.blocks import Badge, Cell, Column, FindingView, GateView, Grid
+from audit.report.source import Source
+from audit.report.words import Words, phrase, say, words_of
+
+OUTCOMES = {
+    "pass": Badge("PASS", "✓", "pass"),
+    "unsure": Badge("WARN", "!", "warn"),
+    "fail": Badge("FAIL", "×", "fail"),
+    "no_evidence": Badge("NOT TESTED", "–", "none"),
+}
+SEVERITIES = {
+    "critical": Badge("CRITICAL", "×", "fail"),
+    "major": Badge("MAJOR", "!", "warn"),
+    "minor": Badge("MINOR", "·", "none"),
+    "info": Badge("INFO", "·", "none"),
+}
+STATUSES = {
+    "ok": Badge("OK", "✓", "plain"),
+    "error": Badge("ERROR", "×", "fail"),
+    "incomplete": Badge("INCOMPLETE", "!", "warn"),
+    "refused": Badge("REFUSED", "–", "none"),
+    "not_applicable": Badge("NOT APPLICABLE", "–", "none"),
+}
+OPINIONS = {
+    "unqualified": Badge("UNQUALIFIED", "✓", "pass"),
+    "qualified": Badge("QUALIFIED", "!", "warn"),
+    "adverse": Badge("ADVERSE", "×", "fail"),
+    "disclaimer": Badge("DISCLAIMER", "–", "none"),
+}
+_ORDER = {"critical": 0, "major": 1, "minor": 2, "info": 3}
+_URGENCY = {"fail": 0, "unsure": 1, "no_evidence": 2, "pass": 3, None: 1}
+
+
+def gates(source: Source) -> list[GateView]:
+    """All gates, those that fail first."""
+    found = [f for f in source.findings if f.gate is not None]
+    found.sort(key=lambda f: (_URGENCY[f.outcome], _ORDER[f.severity]))
+    return [_gate(source, finding) for finding in found]
+
+
+def findings(source: Source) -> list[FindingView]:
+    """Everything that asks for attention: gates that did not pass, and notes; the most serious first."""
+    raised = [f for f in source.findings if f.outcome != "pass"]
+    raised.sort(key=lambda f: (_ORDER[f.severity], _URGENCY[f.outcome], f.gate is None))
+    return [_finding(source, finding) for finding in raised]
+
+
+def tally(views: Sequence[GateView]) -> str:
+    """How many gates had each outcome, as a sentence."""
+    counts = Counter(view.badge.word for view in views)
+    parts = [f"{counts[badge.word]} {badge.word}" for badge in OUTCOMES.values()]
+    return f"{len(views)} gate{'' if len(views) == 1 else 's'}: " + ", ".join(parts)
+
+
+def gate_table(views: Sequence[GateView]) -> Grid:
+    """The gates as a table."""
+    columns = (
+        Column("Gate"),
+        Column("What is asked"),
+        Column("Required", numeric=True),
+        Column("Measured", numeric=True),
+        Column("95\u00a0% interval", numeric=True),
+        Column("n", numeric=True),
+        Column("Result"),
+    )
+    rows = tuple(
+        (
+            Cell(view.id, "code"),
+            Cell(f"{view.label}. {view.scope}" if view.scope else view.label),
+            Cell(view.required, "number"),
+            Cell(view.measured, "number"),
+            Cell(view.interval, "number"),
+            Cell(view.n, "number"),
+            Cell(view.badge.word, badge=view.badge),
+        )
+        for view in views
+    )
+    note = "A gate is judged on its whole interval, never on the estimate alone."
+    return Grid("Gates", columns, rows, note, name="gates")
+
+
+def _gate(source: Source, finding: Finding) -> GateView:
+    gate, wording = finding.gate, _wording(source, finding)
+    assert gate is not None
+    name = gate.metric.rpartition(".")[2]
+    form = wording.form(name)
+    show = text.FORMATS[form]
+    measured = finding.measured
+    return GateView(
+        id=finding.id,
+        label=_label(gate, wording),
+        scope=_scope(gate),
+        required=_required(gate, form),
+        measured=show(measured.value) if measured else text.ABSENT,
+        interval=text.interval(measured.low, measured.high, form) if measured else text.ABSENT,
+        n=text.count(measured.n) if measured else text.ABSENT,
+        badge=OUTCOMES[finding.outcome or "no_evidence"],
+        severity=gate.severity,
+        reason=text.plain(finding.args.get("reason")) if finding.args.get("reason") else "",
+        owner=gate.owner,
+        source=gate.source,
+    )
+
+
+def _finding(source: Source, finding: Finding) -> FindingView:
+    severity = SEVERITIES[finding.severity]
+    if finding.gate is None:
+        spoken = say(Note(code=finding.code, args=finding.args), _kind(source, finding))
+        return FindingView(
+            finding.id, finding.severity, severity, spoken.title, spoken.text, spoken.action, "",
+            finding.evidence, gate=False, fails=finding.fails,
+        )  # fmt: skip
+    view = _gate(source, finding)
+    spoken = phrase(
+        "gate",
+        finding.outcome or "no_evidence",
+        label=view.label,
+        scope=view.scope,
+        required=view.required,
+        measured=view.measured,
+        interval=view.interval,
+        n=view.n,
+        reason=view.reason,
+        on_unsure=finding.gate.on_unsure,
+        text=finding.gate.text,
+    )
+    return FindingView(
+        finding.id, finding.severity, view.badge, spoken.title, spoken.text, spoken.action, view.owner,
+        finding.evidence, gate=True, fails=finding.fails,
+    )  # fmt: skip
+
+
+def _kind(source: Source, finding: Finding) -> str:
+    record = source.record(finding.evidence[0]) if finding.evidence else None
+    if record is None:
+        return ""
+    return "sample" if record.id == "sample" else record.kind
+
+
+def _wording(source: Source, finding: Finding) -> Words:
+    assert finding.gate is not None
+    task = finding.gate.metric.rpartition(".")[0]
+    record = source.record(task)
+    return source.words(record) if record else words_of(task)
+
+
+def _label(gate: Gate, wording: Words) -> str:
+    task, _, name = gate.metric.rpartition(".")
+    label = wording.label(name)
+    return f"Gap in {label}" if gate.by else f"{label} ({task})" if task != wording.kind else label
+
+
+def _scope(gate: Gate) -> str:
+    parts = [f"between the groups of {gate.by} with at least {gate.min_n} rows"] if gate.by else []
+    parts += [f"{name} {getattr(gate, name)}" for name in ("region", "group", "outcome", "model") if getattr(gate, name)]
+    return text.sentence(", ".join(parts))
+
+
+def _required(gate: Gate, form: str) -> str:
+    show = text.FORMATS[form]
+    if gate.at_least is not None:
+        return f"≥ {show(gate.at_least)}"
+    bar = gate.gap_at_most if gate.by else gate.at_most
+    return f"≤ {show(bar)}"

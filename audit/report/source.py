@@ -1,0 +1,109 @@
+"""What the report reads: the bundle, opened once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from audit.bundle import Bundle
+from audit.core.evidence import Evidence, Metric
+from audit.core.finding import Finding
+from audit.core.manifest import Manifest
+from audit.report.text import visible
+from audit.report.words import Words, words_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """A bundle as the sections read it.
+
+    Attributes:
+        shown: the code points that can be drawn, None for all.
+        paged: the result is printed, so long tables are cut short.
+    """
+
+    bundle: Bundle
+    paged: bool = False
+    shown: frozenset[int] | None = None
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest."""
+        return self.bundle.manifest()
+
+    @cached_property
+    def records(self) -> tuple[Evidence, ...]:
+        """The evidence in the order of the plan."""
+        return self.bundle.records()
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings."""
+        return self.bundle.findings()
+
+    def facts(self, *path: str) -> Any:
+        """A fact of the manifest by its path, or None."""
+        value: Any = self.manifest.facts
+        for step in path:
+            if not isinstance(value, Mapping) or value.get(step) is None:
+                return None
+            value = value[step]
+        return value
+
+    def record(self, task: str) -> Evidence | None:
+        """The evidence of a task by its id."""
+        return next((record for record in self.records if record.id == task), None)
+
+    def of_kind(self, kind: str) -> Iterator[Evidence]:
+        """All evidence of a kind."""
+        return (record for record in self.records if record.kind == kind)
+
+    def words(self, record: Evidence) -> Words:
+        """The wording for a piece of evidence."""
+        return words_of("sample" if record.id == "sample" else record.kind)
+
+    def settings(self, record: Evidence) -> Mapping[str, Any]:
+        """The settings that a task was run with."""
+        return next((task.settings for task in self.manifest.plan.tasks if task.id == record.id), {})
+
+    def table(self, record: Evidence, name: str) -> pd.DataFrame | None:
+        """A table of the evidence, or None if it has none of that name or the name has no rows."""
+        found = next((table for table in record.tables if table.name == name), None)
+        if found is None or not found.rows:
+            return None
+        return self.bundle.table(found)
+
+    def path(self, record: Evidence, name: str) -> str:
+        """Where a table lies in the bundle."""
+        return next((table.path for table in record.tables if table.name == name), "")
+
+    def show(self, label: Any) -> str:
+        """A label as it will be drawn in a figure, so that its length is known."""
+        return visible(str(label), self.shown)
+
+
+def metric(record: Evidence, name: str, **where: str | None) -> Metric | None:
+    """A metric by name; with `where`, the one that has these values there."""
+    for found in record.metrics:
+        if found.name == name and all(getattr(found.where, key) == value for key, value in where.items()):
+            return found
+    return None
+
+
+def where_text(found: Metric) -> str:
+    """What a metric was measured on, in words."""
+    parts = []
+    place = found.where
+    if place.region:
+        parts.append(f"region {place.region}")
+    if place.by or place.group:
+        parts.append(f"{place.by or 'group'} = {place.group or 'all'}")
+    for name in ("outcome", "feature", "model", "variant"):
+        value = getattr(place, name)
+        if value:
+            parts.append(f"{name} {value}")
+    if place.data:
+        parts.append({"train": "training data", "evaluate": "evaluation data", "sample": "audited sample"}[place.data])
+    return ", ".join(parts) or "whole audit"

@@ -1,0 +1,144 @@
+"""Tables of the bundle as tables of the report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from audit.core.evidence import Evidence, Metric
+from audit.report import text
+from audit.report.blocks import Cell, Column, Grid
+from audit.report.source import Source, where_text
+from audit.report.words import Words
+
+PRINTED_ROWS = 40
+"""Rows of one table on paper."""
+
+SCREEN_ROWS = 200
+"""Rows of one table on screen: a report shows aggregates, the bundle holds the rest."""
+
+SHARES = frozenset(
+    "frequency increase_share coverage covered_share share fpr tpr probability observed mean_score feasible_rate".split()
+)
+"""Columns that hold shares wherever they occur."""
+
+Show = Callable[[Any], str]
+
+
+def metric_table(source: Source, record: Evidence, caption: str = "", skip: Sequence[str] = ()) -> Grid | None:
+    """The metrics of one piece of evidence, or None if it has none."""
+    wording = source.words(record)
+    found = [m for m in record.metrics if m.name not in skip]
+    if not found:
+        return None
+    placed = [where_text(m) for m in found]
+    columns = [Column("Metric"), Column("Measured on")]
+    columns += [Column("Estimate", numeric=True), Column("95\u00a0% interval", numeric=True), Column("n", numeric=True)]
+    rows = [
+        (
+            Cell(wording.label(m.name)),
+            Cell(where),
+            Cell(wording.show(m), "number"),
+            Cell(text.interval(m.low, m.high, wording.form(m.name, m.unit)), "number"),
+            Cell(text.count(m.n), "number"),
+        )
+        for m, where in zip(found, placed, strict=True)
+    ]
+    return cut(source, Grid(caption or f"{wording.title}: metrics", tuple(columns), tuple(rows), interval_note(found)))
+
+
+def interval_note(found: Sequence[Metric]) -> str:
+    """What the intervals of some metrics are, in one sentence."""
+    kinds = sorted({m.interval for m in found if m.interval})
+    levels = sorted({m.level for m in found if m.low is not None})
+    note = ""
+    if kinds:
+        note = f"Intervals: {'; '.join(kinds)}."
+    if levels and levels != [0.95]:
+        note += f" Level: {', '.join(text.percent(level) for level in levels)}."
+    if any(m.value is None for m in found):
+        note += f" {text.ABSENT}: undefined on these rows."
+    return note.strip()
+
+
+def generic_table(source: Source, record: Evidence, name: str) -> Grid | None:
+    """Any table as it stands, with the wording of its kind."""
+    frame = source.table(record, name)
+    if frame is None:
+        return None
+    wording = source.words(record)
+    columns = tuple(
+        Column(text.sentence(text.words(c)), _numeric(frame[c]), wording.meaning(name, str(c))) for c in frame.columns
+    )
+    most = limit(source)
+    shows = [_show(str(c), frame[c]) for c in frame.columns]
+    rows = tuple(
+        tuple(_cell(value, show, column.numeric) for value, show, column in zip(row, shows, columns, strict=True))
+        for row in frame.head(most).itertuples(index=False, name=None)
+    )
+    return Grid(wording.caption(name), columns, rows, _rest(len(frame), most, source.path(record, name)), name=name)
+
+
+def cut(source: Source, grid: Grid, path: str = "") -> Grid:
+    """The table with no more rows than this output shows, saying where the rest is."""
+    most = limit(source)
+    if len(grid.rows) <= most:
+        return grid
+    note = " ".join(part for part in (grid.note, _rest(len(grid.rows), most, path)) if part)
+    return Grid(grid.caption, grid.columns, grid.rows[:most], note, grid.tool, grid.heat, grid.name)
+
+
+def limit(source: Source) -> int:
+    """How many rows of one table this output shows."""
+    return PRINTED_ROWS if source.paged else SCREEN_ROWS
+
+
+def definitions(source: Source) -> Grid | None:
+    """What each metric of the report means."""
+    seen: dict[tuple[str, str], tuple[Words, Metric]] = {}
+    for record in source.records:
+        wording = source.words(record)
+        for metric in record.metrics:
+            seen.setdefault((wording.kind, metric.name), (wording, metric))
+    rows = tuple(
+        (
+            Cell(wording.label(metric.name)),
+            Cell(wording.title),
+            Cell(wording.definition(metric.name) or "The method gives no definition."),
+            Cell(metric.unit or text.ABSENT),
+        )
+        for wording, metric in seen.values()
+    )
+    columns = (Column("Metric"), Column("From"), Column("Meaning"), Column("Unit"))
+    return Grid("Metrics and their meaning", columns, rows, name="definitions") if rows else None
+
+
+def records_of(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """The rows of a table by column name."""
+    names = [str(column) for column in frame.columns]
+    return [dict(zip(names, row, strict=True)) for row in frame.itertuples(index=False, name=None)]
+
+
+def _rest(rows: int, most: int, path: str) -> str:
+    if rows <= most:
+        return ""
+    where = f"; the whole table is in the bundle: {path}" if path else ""
+    return f"The first {text.count(most)} of {text.count(rows)} rows are shown{where}."
+
+
+def _numeric(column: "pd.Series[Any]") -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _show(name: str, column: "pd.Series[Any]") -> Show:
+    if not _numeric(column):
+        return text.plain
+    if name in SHARES:
+        return text.percent
+    if pd.api.types.is_integer_dtype(column) or name in {"n", "rank", "instances"}:
+        return text.count
+    return text.number
+
+
+def _cell(value: Any, show: Show, numeric: bool) -> Cell:
+    return Cell(show(value), "number" if numeric else "text")

@@ -1,0 +1,61 @@
+"""A bundle to what a report says: the view model, without a word on how it looks."""
+
+from collections.abc import Iterator
+
+from audit.core.evidence import Evidence
+from audit.report import back, front
+from audit.report.blocks import Block, Report
+from audit.report.importance import agreement, flex, shap
+from audit.report.layout import portions
+from audit.report.source import Source
+from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
+
+LAYOUTS: dict[str, Layout] = {"performance": performance, "flex": flex, "shap": shap, "agreement": agreement}
+"""Kinds with a layout of their own; all others are shown by `generic`."""
+
+FRONT = {
+    "S0": front.control,
+    "S1": front.summary,
+    "S17": front.register,
+    "S2": front.scope,
+    "S3": front.model,
+    "S4": front.data,
+    "S5": front.policy,
+}
+BACK = {
+    "S6": back.methods,
+    "S16": back.limits,
+    "S21": back.integrity,
+    "A": back.spec,
+    "B": back.meanings,
+    "C": back.register,
+}
+
+
+def build(source: Source) -> Report:
+    """All that the report of a bundle says."""
+    blocks: dict[str, list[Block]] = {name: list(make(source)) for name, make in FRONT.items()}
+    for record in source.records:
+        for section, block in _evidence(source, record):
+            blocks.setdefault(section, []).append(block)
+    blocks |= {name: list(make(source)) for name, make in BACK.items()}
+    manifest = source.manifest
+    return Report(
+        id=manifest.report_id,
+        title=front.title(source),
+        as_of=manifest.as_of or "date not stated",
+        payload=manifest.payload,
+        tool=" ".join(manifest.tool.get(key, "") for key in ("name", "version")).strip(),
+        cover=front.cover(source),
+        portions=portions(source, blocks),
+    )
+
+
+def _evidence(source: Source, record: Evidence) -> Iterator[Placed]:
+    if record.id == "sample":
+        return sample(source, record)
+    if record.id.startswith("counterfactuals."):
+        return counterfactuals(source, record)
+    if record.kind == "spec" and not record.metrics and not record.tables:
+        return iter(())  # its notes are findings
+    return LAYOUTS.get(record.kind, generic)(source, record)
