@@ -1,7 +1,7 @@
 """`audit list`."""
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -15,9 +15,10 @@ def command(family: Family | None, as_json: bool) -> int:
     """List the methods, counterfactual searches and model adapters that are installed."""
     from audit.core.method import GENERATORS, METHODS
     from audit.core.model import ADAPTERS
+    from audit.core.registry import Registry
     from audit.spec.schema import origin, summary
 
-    registries = {"methods": METHODS, "searches": GENERATORS, "models": ADAPTERS}
+    registries: dict[str, Registry[Any]] = {"methods": METHODS, "searches": GENERATORS, "models": ADAPTERS}
     chosen = {name: registry for name, registry in registries.items() if family in {None, name}}
     rows = [
         {"family": name, "kind": kind, "from": origin(registry, cls), "summary": summary(cls)}
