@@ -90,6 +90,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
         reference=rows if train_rows is None else train_rows,
         target=spec.data.target.column if spec.data.target else None,
         protected=spec.data.protected,
+        evaluate_is=spec.data.evaluate_is,
         scores=np.empty((0, len(decision.classes))),
         model=None if isinstance(model, StoredScores) else Scorer(model, schema, decision),
         policy=Policy.build(

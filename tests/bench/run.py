@@ -33,7 +33,8 @@ def measure(folder: Path, rows: int) -> tuple[float, int, int]:
     """CPU seconds, counterfactuals and model-evaluated rows of an audit of all of `rows` rows."""
     from audit.engine.run import run
 
-    spec = credit_case.SPEC | {"data": credit_case.SPEC["data"] | {"sample": {"rows": rows, "stratify": "decision"}}}
+    sample = {"sample": {"rows": rows, "stratify": "decision"}}
+    spec = credit_case.SPEC | {"data": credit_case.SPEC["data"] | sample, "run": {"seed": 3}}
     path = credit_case.make(folder / "case", n=rows, spec=spec)
     begun = time.process_time()
     outcome = run(path, folder / "out")

@@ -11,7 +11,8 @@ ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
 
 
 def spec_for(rows):
-    return credit_case.SPEC | {"data": credit_case.SPEC["data"] | {"sample": {"rows": rows, "stratify": "decision"}}}
+    sample = {"sample": {"rows": rows, "stratify": "decision"}}
+    return credit_case.SPEC | {"data": credit_case.SPEC["data"] | sample, "run": {"seed": 3}}
 
 
 def cpu_of(folder, rows):
