@@ -254,14 +254,16 @@ class Flex(Method):
             "FLEX-10": "local Wilson, else bootstrap" if self.bootstrap else "local Wilson only",
             "FLEX-11": str(search.get("for", "each")),
             "FLEX-12": str(search.get("search", "not named")),
+            "FLEX-16": "nearest unlike rows" if search.get("search") == "nearest" else "as the generator gives them",
         }
 
 
 def _search_settings(result: Result) -> dict[str, Any]:
     """What the search says of itself: search, per_row, for, constraints, evaluated rows; empty if it says nothing."""
     said = next((dict(note.args) for note in result.notes if note.code == "search"), {})
-    spent = result.tables["instance_status"]["evaluated_rows"].sum()
-    return {**said, "evaluated_rows": int(spent)}
+    counted = [metric.value for metric in result.metrics if metric.name == "evaluated_rows"]
+    spent = counted[0] if counted else result.tables["instance_status"]["evaluated_rows"].sum()
+    return {**said, "evaluated_rows": int(spent or 0)}
 
 
 def _number(value: Any) -> float | None:
