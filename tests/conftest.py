@@ -1,5 +1,6 @@
 """What all tests share: where the checkout lies, how hypothesis draws, and the worked examples, run once."""
 
+import json
 import os
 import resource
 from dataclasses import dataclass
@@ -83,3 +84,20 @@ def german_credit(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, s
 def breast_cancer(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
     """The breast-cancer audit."""
     return audited("breast_cancer", tmp_path_factory.mktemp("breast"), offline)
+
+
+Figure = Callable[..., None]
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Figure:
+    """Keeps a measured figure for docs/acceptance.md: figure("what", value, "in what setting, against what limit")."""
+    target = os.environ.get("AUDIT_FIGURES")
+
+    def keep(what: str, value: float | str, setting: str = "") -> None:
+        if target:
+            line = {"test": request.node.nodeid, "what": what, "value": value, "setting": setting}
+            with Path(target).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    return keep

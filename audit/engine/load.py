@@ -233,6 +233,7 @@ def _load_model(
         allow=allow,
         evaluate=evaluate,
         favourable=favourable,
+        target=loaded.spec.data.target.column if loaded.spec.data.target else None,
     )
     try:
         return adapter.load(source), record
