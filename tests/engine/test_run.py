@@ -15,7 +15,8 @@ from audit.engine.run import Options, run
 CONTRACT = {
     "instances": ["instance", *credit_case.FEATURES],
     "counterfactuals": [
-        "instance", "k", "score_before", "score_after", "distance", "cost", "n_changed", "verified", *credit_case.FEATURES,
+        "instance", "k", "score_before", "score_after", "distance", "cost", "n_changed", "verified",
+        *credit_case.FEATURES,
     ],
     "instance_status": ["instance", "status", "reason", "evaluated_rows"],
 }  # fmt: skip
