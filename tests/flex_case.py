@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.core.evidence import Result
+from audit.core.evidence import Note, Result
 from audit.core.method import GENERATORS, Inputs
 from audit.core.plan import Part
+from audit.core.policy import FeatureRule
 from audit.core.table import encode
 from audit.methods.flex import Flex
 from audit.search.verify import summarise, verify
@@ -133,6 +134,38 @@ def exact_shap(case: Case, background: int, queries: int) -> "pd.Series[float]":
     )
     values = explainer.shap_values(case.inputs.sample.table.codes[:queries], check_additivity=False)
     return pd.Series(np.abs(values[..., 1]).mean(axis=0), index=list(case.inputs.schema.names))
+
+
+def hand(rows: int = 1, **options: Any) -> Inputs:
+    """Rows (0, 0, 'a') of numeric a and b in [0, 1] and a categorical c; the model says yes where a > 0.5."""
+    frame = pd.DataFrame({"a": [1.0] + [0.0] * rows, "b": [1.0] + [0.0] * rows, "c": ["b"] + ["a"] * rows})
+    return toy_inputs(frame, lambda f: (f["a"] > 0.5).astype(float), sample_rows=range(1, rows + 1), **options)
+
+
+def notes(result: Result) -> dict[str, Note]:
+    """The notes, by code."""
+    return {note.code: note for note in result.notes}
+
+
+def metric(result: Result, name: str, **where: str) -> float | None:
+    """The value of the one metric with this name that was measured on exactly this."""
+    (found,) = (
+        m
+        for m in result.metrics
+        if m.name == name
+        and {k: v for k, v in m.where.model_dump().items() if v is not None} == {"data": "sample", **where}
+    )
+    return found.value
+
+
+THREE = [(1.0, 0.0, "a"), (1.0, 0.05, "b"), (0.0, 0.5, "b")]
+
+
+def frozen(constraints: str) -> Inputs:
+    """A searched audit whose feature a is immutable."""
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.tile([0.0, 0.4, 0.7, 1.0], 10)})
+    inputs = toy_inputs(frame, lambda f: 0.5 * f["a"] + 0.5 * f["b"], features={"b": FeatureRule(change="any")})
+    return searched(inputs, constraints=constraints)
 
 
 def forest(**settings: Any) -> Any:
