@@ -39,13 +39,20 @@ class Problem:
 def problems_of(error: ValidationError, data: Any, schema: Schema) -> list[Problem]:
     """One sentence for each place where validation failed, in the order of the spec."""
     found: dict[Path, Problem] = {}
-    for item in error.errors(include_url=False):
-        if item["type"] == "too_short" and item["input"]:
-            continue  # the entries are there, but wrong, and each of them is reported by itself
+    items = error.errors(include_url=False)
+    for item in items:
+        if item["type"] == "too_short" and any(_inside(other["loc"], item["loc"]) for other in items):
+            continue  # entries are there, but wrong, and each of them is reported by itself
         path = _cleaned(item["loc"], data, keep_last=item["type"] == "missing")
+        if item["type"].startswith("union_tag") and _tag(item) in item["input"]:
+            path = (*path, _tag(item))
         if path not in found:
             found[path] = Problem(path, _sentence(item, path, data, schema))
     return list(found.values())
+
+
+def _inside(loc: Sequence[str | int], outer: Sequence[str | int]) -> bool:
+    return len(loc) > len(outer) and tuple(loc[: len(outer)]) == tuple(outer)
 
 
 def _cleaned(loc: Sequence[str | int], data: Any, *, keep_last: bool) -> Path:
@@ -79,7 +86,7 @@ def _sentence(item: Any, path: Path, data: Any, schema: Schema) -> str:
     if kind == "extra_forbidden":
         return _unknown_key(path, value, data, schema)
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return _unknown_kind(item, path, data, schema)
+        return _unknown_kind(item, path)
     if item["loc"][-1] == "[key]":
         return (
             f"the name {value!r} does not start with a letter, or holds more than letters, digits, - and _; rename it"
@@ -116,22 +123,28 @@ def _unknown_key(path: Path, value: Any, data: Any, schema: Schema) -> str:
     return f"unknown key; allowed are {', '.join(known) or 'none'}"
 
 
-def _unknown_kind(item: Any, path: Path, data: Any, schema: Schema) -> str:
+def _tag(item: Any) -> str:
+    """The key by which pydantic would have chosen: `kind` or `search`."""
+    return str(item["ctx"]["discriminator"]).strip("'")
+
+
+def _unknown_kind(item: Any, path: Path) -> str:
     """The message for a `kind` or `search` that is missing or that nobody has."""
-    tag = str(item["ctx"]["discriminator"]).strip("'")
+    tag, given = _tag(item), item["input"]
     registry = ADAPTERS if path[:1] == ("model",) else METHODS if path[:1] == ("methods",) else GENERATORS
-    known = list(registry.classes())
-    if item["type"] == "union_tag_not_found":
-        misspelt = nearest(tag, [str(key) for key in item["input"]]) if isinstance(item["input"], Mapping) else None
+    known = ", ".join(registry.classes())
+    if tag not in given:
+        misspelt = nearest(tag, map(str, given))
         hint = f"; is {misspelt!r} meant to be it?" if misspelt else ""
-        return f"required key `{tag}` is missing; allowed are {', '.join(known)}{hint}"
-    name = item["input"].get(tag)
-    where = f"`{tag}`: "
+        return f"required key `{tag}` is missing; allowed are {known}{hint}"
+    name = given[tag]
+    if not isinstance(name, str):
+        return f"found {shown(name)}; allowed are {known}"
     if name in LATER_KINDS:
-        return f"{where}{registry.noun} {name!r} is not in this version; there are {', '.join(known)}"
-    close = nearest(str(name), known)
+        return f"{registry.noun} {name!r} is not in this version; there are {known}"
+    close = nearest(name, registry.classes())
     hint = f"; did you mean {close!r}? There are" if close else "; there are"
-    return f"{where}unknown {registry.noun} {name!r}{hint} {', '.join(known)}"
+    return f"unknown {registry.noun} {name!r}{hint} {known}"
 
 
 def _hint(value: Any, allowed: str, schema: Schema) -> str:

@@ -188,7 +188,7 @@ class Spec(Frozen):
 
     model_config = ConfigDict(defer_build=True)
 
-    spec_version: Literal[1]
+    spec_version: Annotated[int, Field(ge=SPEC_VERSION, le=SPEC_VERSION, json_schema_extra={"const": SPEC_VERSION})]
     audit: AuditInfo
     model: Annotated[Adapter, Member(ADAPTERS)]
     data: DataSpec
