@@ -2,17 +2,12 @@
 
 import json
 import os
-import resource
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
-from credit_case import command
+from example_case import ROOT, Audited, audited
 from hypothesis import HealthCheck, settings
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # The same cases on every machine and in every run; time limits are for the tests that are about time.
 settings.register_profile("audit", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,21 +27,6 @@ sys.addaudithook(refuse)
 """A sitecustomize module that lets no Python process reach the network; sockets of the same machine by path may."""
 
 
-@dataclass(frozen=True)
-class Audited:
-    """A worked example after `audit init` and `audit run` without a network.
-
-    Attributes:
-        seconds: CPU time of both commands; the machine of the tests may be shared.
-    """
-
-    folder: Path
-    out: Path
-    init: CompletedProcess[str]
-    run: CompletedProcess[str]
-    seconds: float
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
@@ -59,20 +39,6 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("offline")
     (folder / "sitecustomize.py").write_text(OFFLINE, encoding="utf-8")
     return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
-
-
-def audited(name: str, folder: Path, env: dict[str, str]) -> Audited:
-    """Scaffolds and runs an example as a user does."""
-    start = _children()
-    init = command("init", folder / name, "--example", name, **env)
-    run = command("run", folder / name / "spec.yaml", "-o", folder / "out", **env)
-    return Audited(folder / name, folder / "out", init, run, _children() - start)
-
-
-def _children() -> float:
-    """CPU seconds of all processes that this one started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture(scope="session")

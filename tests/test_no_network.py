@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Audited
+from example_case import Audited
 
 REACH = [
     "import socket; socket.create_connection(('127.0.0.1', 9), 1)",

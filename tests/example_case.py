@@ -1,0 +1,39 @@
+"""The worked examples, scaffolded and run as a user does, without a network."""
+
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from credit_case import command
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A worked example after `audit init` and `audit run`.
+
+    Attributes:
+        seconds: CPU time of both commands; the machine of the tests may be shared.
+    """
+
+    folder: Path
+    out: Path
+    init: CompletedProcess[str]
+    run: CompletedProcess[str]
+    seconds: float
+
+
+def audited(name: str, folder: Path, env: dict[str, str]) -> Audited:
+    """Scaffolds and runs an example."""
+    start = _children()
+    init = command("init", folder / name, "--example", name, **env)
+    run = command("run", folder / name / "spec.yaml", "-o", folder / "out", **env)
+    return Audited(folder / name, folder / "out", init, run, _children() - start)
+
+
+def _children() -> float:
+    """CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
