@@ -38,4 +38,3 @@ def _page(bundle: Bundle, form: Literal["html", "pdf"]) -> bytes:
 def sentences(bundle: Bundle) -> list[FindingView]:
     """What was found, in words, the most serious first: gates that did not pass, and notes."""
     return findings(Source(bundle))
-

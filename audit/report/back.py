@@ -28,7 +28,9 @@ def methods(source: Source) -> Iterator[Block]:
     for wording, records in _by_kind(source):
         yield Heading(wording.title, anchor=f"method-{wording.kind}")
         if wording.card:
-            yield Facts(tuple(Fact(label, " ".join(wording.card[k].split())) for k, label in CARD.items() if k in wording.card))
+            yield Facts(
+                tuple(Fact(label, " ".join(wording.card[k].split())) for k, label in CARD.items() if k in wording.card)
+            )
         else:
             yield Para("The method gives no description of itself.")
         for record in records:
@@ -60,7 +62,13 @@ def _tasks(source: Source) -> Grid:
         )
         for record in source.records
     )
-    columns = (Column("Evidence"), Column("What"), Column("Status"), Column("Reason"), Column("Model-evaluated rows", numeric=True))
+    columns = (
+        Column("Evidence"),
+        Column("What"),
+        Column("Status"),
+        Column("Reason"),
+        Column("Model-evaluated rows", numeric=True),
+    )
     note = f"{text.ABSENT} under model-evaluated rows: the task did not ask the model."
     return Grid("What was run", columns, rows, note, name="tasks")
 
@@ -68,8 +76,8 @@ def _tasks(source: Source) -> Grid:
 def _settings(source: Source, record: Evidence) -> Iterator[Block]:
     settings = source.settings(record)
     if settings:
-        rows = tuple((Cell(text.words(key)), Cell(text.plain(value))) for key, value in sorted(settings.items()))
-        yield Grid(f"Settings of {record.id}", (Column("Setting"), Column("Value")), rows, name=f"settings-{record.id}")
+        told = "; ".join(f"{text.words(key).rstrip()} = {text.plain(value)}" for key, value in sorted(settings.items()))
+        yield Para(f"Settings of {record.id}: {told}.", "small")
 
 
 def _choices(source: Source, record: Evidence) -> Iterator[Block]:
@@ -82,7 +90,14 @@ def _choices(source: Source, record: Evidence) -> Iterator[Block]:
         moved = bool(choice.get("changed"))
         value = text.plain(choice.get("value"))
         shown = f"{value} (changed; default {text.plain(choice.get('default'))})" if moved else value
-        rows.append((Cell(text.plain(choice.get("id")), "code"), Cell(text.plain(choice["choice"])), Cell(shown), Cell(text.plain(choice.get("why")))))
+        rows.append(
+            (
+                Cell(text.plain(choice.get("id")), "code"),
+                Cell(text.plain(choice["choice"])),
+                Cell(shown),
+                Cell(text.plain(choice.get("why"))),
+            )
+        )
     columns = (Column("Id"), Column("Open question"), Column("Choice"), Column("Why"))
     yield Grid(f"Choices of {record.id} where its source is silent", columns, tuple(rows), name=f"choices-{record.id}")
 
@@ -97,7 +112,9 @@ def limits(source: Source) -> Iterator[Block]:
     if stated:
         rows = tuple((Cell(title), Cell(" ".join(said.split()))) for title, said in stated)
         yield Grid("Limits of the methods", (Column("Method"), Column("Limit")), rows, name="limits")
-    yield Para("Risk assessment, mitigants, human oversight and acceptance of these limits: needs input from the organisation.")
+    yield Para(
+        "Risk assessment, mitigants, human oversight and acceptance of these limits: needs input from the organisation."
+    )
 
 
 def integrity(source: Source) -> Iterator[Block]:
@@ -126,9 +143,16 @@ def integrity(source: Source) -> Iterator[Block]:
             "Draw this report again from the bundle alone: audit render, followed by the folder of the bundle.",
         )
     )
-    yield Para("The payload digest covers every file of the bundle except the rendered reports, so that it can be printed in them.")
+    yield Para(
+        "The payload digest covers every file of the bundle except the rendered reports, so that it can be printed in them."
+    )
     inputs = tuple(
-        (Cell(text.sentence(text.words(r.role))), Cell(r.name), Cell(text.count(r.rows), "number"), Cell(r.sha256, "code"))
+        (
+            Cell(text.sentence(text.words(r.role))),
+            Cell(r.name),
+            Cell(text.count(r.rows), "number"),
+            Cell(r.sha256, "code"),
+        )
         for r in manifest.inputs
     )
     if inputs:
@@ -136,7 +160,9 @@ def integrity(source: Source) -> Iterator[Block]:
         yield Grid("Inputs", columns, inputs, name="inputs")
     packages = tuple((Cell(name), Cell(version, "code")) for name, version in sorted(manifest.packages.items()))
     if packages:
-        yield Grid("Packages that the numbers depend on", (Column("Package"), Column("Version")), packages, name="packages")
+        yield Grid(
+            "Packages that the numbers depend on", (Column("Package"), Column("Version")), packages, name="packages"
+        )
     yield from _keys(source)
 
 
@@ -203,8 +229,12 @@ def _register(source: Source, rows: list[tuple[Cell, ...]]) -> Grid:
     note, most = "", limit(source) * 5
     if len(rows) > most:
         # What fails or is in doubt comes first, so that cutting never hides it.
-        urgent = {badge.word: i for i, badge in enumerate((OUTCOMES["fail"], OUTCOMES["unsure"], OUTCOMES["no_evidence"]))}
+        urgent = {
+            badge.word: i for i, badge in enumerate((OUTCOMES["fail"], OUTCOMES["unsure"], OUTCOMES["no_evidence"]))
+        }
         total = len(rows)
         rows = sorted(rows, key=lambda row: urgent.get(row[-1].text, 9))[:most]
-        note = f"{text.count(most)} of {text.count(total)} rows are shown, those in doubt first; results.json holds all."
+        note = (
+            f"{text.count(most)} of {text.count(total)} rows are shown, those in doubt first; results.json holds all."
+        )
     return Grid("Register of all numbers", columns, tuple(rows), note, tool=True, name="register")

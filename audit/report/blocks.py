@@ -53,7 +53,6 @@ class Grid:
         note: what the reader must know of it: what was left out, what the intervals cover.
         tool: the table can be sorted and filtered on screen.
         heat: cells are shaded.
-        widths: relative widths of the columns on paper, one of a few classes each; empty leaves it to the browser.
     """
 
     caption: str
@@ -63,6 +62,11 @@ class Grid:
     tool: bool = False
     heat: bool = False
     name: str = ""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of each column on paper in per cent, so that nobody must try them out."""
+        return column_widths([column.label for column in self.columns], self.rows)
 
 
 @dataclass(frozen=True)
@@ -178,19 +182,7 @@ class GateStrip:
     more: int = 0
 
 
-Block = (
-    Grid
-    | Facts
-    | Para
-    | Callout
-    | Prose
-    | Bullets
-    | Code
-    | Heading
-    | FindingCards
-    | GateStrip
-    | Figure
-)
+Block = Grid | Facts | Para | Callout | Prose | Bullets | Code | Heading | FindingCards | GateStrip | Figure
 
 
 @dataclass(frozen=True)
@@ -198,7 +190,7 @@ class Section:
     """A section by its stable id.
 
     Attributes:
-        id: S0 to S21, or A to C for an appendix.
+        id: S0 to S21, M1 and so on for a method that names no section of ours, A to C for an appendix.
         absent: why there is nothing to say; empty where there are blocks.
     """
 
@@ -210,7 +202,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """The anchor of its heading."""
-        return self.id if self.id.startswith("S") else f"appendix-{self.id}"
+        return f"appendix-{self.id}" if len(self.id) == 1 else self.id
 
 
 @dataclass(frozen=True)
@@ -260,12 +252,36 @@ class Report:
         return tuple(section for portion in self.portions for section in portion.sections)
 
 
-def cells(*values: str | Cell, numeric: Sequence[int] = (), code: Sequence[int] = ()) -> tuple[Cell, ...]:
-    """A row: texts become cells, numbers and codes by position."""
-    row = []
-    for i, value in enumerate(values):
-        if isinstance(value, Cell):
-            row.append(value)
-        else:
-            row.append(Cell(value, "number" if i in numeric else "code" if i in code else "text"))
-    return tuple(row)
+LINE = 108.0
+"""Characters of the size of a table that stand on one line of a page."""
+
+LONGEST = 30.0
+"""A word longer than this may be broken."""
+
+
+def column_widths(labels: Sequence[str], rows: Sequence[Sequence[Cell]]) -> tuple[int, ...]:
+    """Widths in per cent: each column its longest word, the rest of the line by what the columns would like."""
+    least, wish = [], []
+    for i, label in enumerate(labels):
+        column = [row[i] for row in rows]
+        words = [1.1 * len(word) for word in label.split(" ")]
+        least.append(min(max([*words, *map(_least, column)]), LONGEST) + 3)
+        longest = max((len(cell.text) for cell in column), default=0)
+        wish.append(max(least[-1], min(max(longest, 1.1 * len(label)), 70) + 3.0))
+    room = LINE - sum(least)
+    more = [w - low for w, low in zip(wish, least, strict=True)]
+    if room > sum(more):
+        least = wish
+    elif room > 0:
+        least = [low + room * m / sum(more) for low, m in zip(least, more, strict=True)]
+    exact = [100 * low / sum(least) for low in least]
+    return tuple(max(1, int(width)) for width in exact)
+
+
+def _least(cell: Cell) -> float:
+    if cell.badge:
+        return len(cell.text) * 1.15 + 4
+    if cell.look == "number":
+        return float(len(cell.text))
+    factor = 1.1 if cell.look == "code" else 1.0
+    return factor * max((len(word) for word in cell.text.split(" ")), default=0)

@@ -72,7 +72,9 @@ def attached(source: Source) -> list[Attached]:
     results = (source.bundle.root / "results.json").read_bytes()
     files = [
         Attached("results.json", results, "application/json", "Data", "Every metric and finding of this report", day),
-        Attached("spec.yaml", manifest.spec.encode("utf-8"), "application/yaml", "Source", "The spec of this audit", day),
+        Attached(
+            "spec.yaml", manifest.spec.encode("utf-8"), "application/yaml", "Source", "The spec of this audit", day
+        ),
     ]
     return sorted(files, key=lambda file: file.name)
 
@@ -119,7 +121,13 @@ class Finisher:
             if isinstance(item, dict) and item.get("Type") == "/Filespec":
                 name = getattr(item["F"], "string", None)
                 if name in types:
-                    stream = pdf.objects[int(str(item["EF"]["F"], "ascii").split()[0] if isinstance(item["EF"]["F"], bytes) else str(item["EF"]["F"]).split()[0])]
+                    stream = pdf.objects[
+                        int(
+                            str(item["EF"]["F"], "ascii").split()[0]
+                            if isinstance(item["EF"]["F"], bytes)
+                            else str(item["EF"]["F"]).split()[0]
+                        )
+                    ]
                     stream.extra["Subtype"] = f"/{types[name]}"
 
 

@@ -93,7 +93,10 @@ def control(source: Source) -> Iterator[Block]:
             Fact("Owner of the model", text.plain(source.facts("audit", "owner") or UNSTATED)),
             Fact("Auditor", text.plain(source.facts("opinion", "by") or UNSTATED)),
             Fact("Independence, approvals, distribution", ORGANISATION),
-            Fact("Nature of this report", "Evidence on a model. It is not legal advice and no statement that a law is met."),
+            Fact(
+                "Nature of this report",
+                "Evidence on a model. It is not legal advice and no statement that a law is met.",
+            ),
         )
     )
     yield Heading("The words of this report", anchor="words")
@@ -120,9 +123,8 @@ def summary(source: Source) -> Iterator[Block]:
     yield from _opinion_blocks(source)
     views = gates(source)
     raised = findings(source)
-    counts = ", ".join(
-        f"{sum(f.severity == s for f in raised)} {s}" for s in ("critical", "major", "minor", "info")
-    )
+    numbers = {s: sum(f.severity == s for f in raised) for s in ("critical", "major", "minor", "info")}
+    counts = ", ".join(f"{n} {s}" for s, n in numbers.items() if n) or "none"
     yield Para(f"{tally(views)}. Findings by severity: {counts}.", "lead")
     if views:
         yield Heading("Gates", anchor="gates")
@@ -134,16 +136,21 @@ def summary(source: Source) -> Iterator[Block]:
     actions = [f for f in raised if f.action]
     if actions:
         yield Heading("Required actions", anchor="actions")
-        rows = tuple((Cell(f.id, "code", href=f"#{f.id}"), Cell(f.title), Cell(f.action), Cell(f.owner or UNSTATED)) for f in actions)
+        rows = tuple(
+            (Cell(f.id, "code", href=f"#{f.id}"), Cell(f.title), Cell(f.action), Cell(f.owner or UNSTATED))
+            for f in actions
+        )
         columns = (Column("Finding"), Column("What"), Column("Action"), Column("Owner"))
-        yield cut(source, Grid("Required actions", columns, rows, name="actions"))
+        yield cut(source, Grid("What must be done, by finding", columns, rows, name="actions"))
 
 
 def _opinion_blocks(source: Source) -> Iterator[Block]:
     word, label, said = _opinion(source)
     issued = source.facts("opinion", "status") == "issued"
     badge = OPINIONS.get(word) if issued else None
-    yield Callout(f"Opinion: {label}" if issued else label, said, badge or OPINIONS["disclaimer"] if issued else _NO_OPINION)
+    yield Callout(
+        f"Opinion: {label}" if issued else label, said, badge or OPINIONS["disclaimer"] if issued else _NO_OPINION
+    )
     written = source.facts("opinion", "text")
     if written:
         yield Heading("In the auditor's words", anchor="opinion")
@@ -157,11 +164,18 @@ def _not_tested(source: Source) -> Iterator[Block]:
     rows = []
     for view in gates(source):
         if view.badge.word == "NOT TESTED":
-            rows.append((Cell(f"Gate {view.id}: {view.label}"), Cell(text.sentence(view.reason) or "No reason recorded")))
+            rows.append(
+                (Cell(f"Gate {view.id}: {view.label}"), Cell(text.sentence(view.reason) or "No reason recorded"))
+            )
     for record in source.records:
         if record.status != "ok":
             reason = text.sentence(record.message) or "No reason recorded"
-            rows.append((Cell(f"{source.words(record).title} ({record.id})"), Cell(f"{text.sentence(text.words(record.status))}: {reason}")))
+            rows.append(
+                (
+                    Cell(f"{source.words(record).title} ({record.id})"),
+                    Cell(f"{text.sentence(text.words(record.status))}: {reason}"),
+                )
+            )
     if rows:
         yield Grid("Asked for, but without a result", (Column("What"), Column("Why")), tuple(rows), name="not-tested")
     yield Para(
@@ -190,7 +204,10 @@ def scope(source: Source) -> Iterator[Block]:
         (
             Fact("Purpose of the audit", text.plain(source.facts("audit", "purpose") or UNSTATED)),
             Fact("Outcome that is favourable to a person", favourable),
-            Fact("Decided by", f"score of at least {text.number(bar)}" if bar is not None else "the class with the highest score"),
+            Fact(
+                "Decided by",
+                f"score of at least {text.number(bar)}" if bar is not None else "the class with the highest score",
+            ),
             Fact("Affected people, users, deployment, prohibited uses", ORGANISATION),
             Fact("Exposure and materiality tier, human role", ORGANISATION),
         )
@@ -219,7 +236,14 @@ def _schema(source: Source) -> Iterator[Block]:
     rows = []
     for feature in source.facts("schema") or ():
         if isinstance(feature, Mapping):
-            rows.append((Cell(str(feature.get("name"))), Cell(text.plain(feature.get("kind"))), Cell(_values(feature)), Cell(_gaps(feature))))
+            rows.append(
+                (
+                    Cell(str(feature.get("name"))),
+                    Cell(text.plain(feature.get("kind"))),
+                    Cell(_values(feature)),
+                    Cell(_gaps(feature)),
+                )
+            )
     if rows:
         columns = (Column("Feature"), Column("Kind"), Column("Values in the reference data"), Column("Missing values"))
         note = "Exactly these columns reach the model, in this order."
@@ -259,7 +283,12 @@ def data(source: Source) -> Iterator[Block]:
             Fact("Target", f"{target.get('column')}{favourable}" if target.get("column") else UNSTATED),
             Fact("Protected columns", text.plain(given.get("protected") or UNSTATED)),
             Fact("Stored production score", text.plain(given.get("production_score") or "none to compare with")),
-            Fact("Sample", f"{text.count(drawn.get('rows'))} rows, shares kept by {text.plain(drawn.get('stratify'))}" if drawn else UNSTATED),
+            Fact(
+                "Sample",
+                f"{text.count(drawn.get('rows'))} rows, shares kept by {text.plain(drawn.get('stratify'))}"
+                if drawn
+                else UNSTATED,
+            ),
             Fact("Collection, quality, labels, privacy", ORGANISATION),
         )
     )
@@ -278,10 +307,19 @@ def policy(source: Source) -> Iterator[Block]:
     if not given:
         return
     default = "may not change" if given.get("default", "immutable") == "immutable" else "may change freely"
-    yield Para(f"A feature of which the spec says nothing {default}. The recourse of S11 is bound by these rules; the set for S8 is not.")
+    yield Para(
+        f"A feature of which the spec says nothing {default}. The recourse of S11 is bound by these rules; the set for S8 is not."
+    )
     rows = tuple(_rule(rule) for rule in given.get("features") or () if isinstance(rule, Mapping))
     if rows:
-        columns = (Column("Feature"), Column("Change"), Column("Limits"), Column("Why"), Column("Owner"), Column("Approved"))
+        columns = (
+            Column("Feature"),
+            Column("Change"),
+            Column("Limits"),
+            Column("Why"),
+            Column("Owner"),
+            Column("Approved"),
+        )
         yield cut(source, Grid("Rule of each feature", columns, rows, name="policy"))
     across = given.get("rules") or ()
     if across:

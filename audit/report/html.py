@@ -23,13 +23,17 @@ FACES = (
 def html(source: Source) -> str:
     """The report of a bundle as one self-contained HTML file."""
     style, script = screen_style(), _asset("report.js")
-    return _environment(source.shown).get_template("report.j2").render(
-        report=build(source),
-        paged=False,
-        created="",
-        style=_trusted(style),
-        script=_trusted(script),
-        policy=content_policy(style, script),
+    return (
+        _environment(source.shown)
+        .get_template("report.j2")
+        .render(
+            report=build(source),
+            paged=False,
+            created="",
+            style=_trusted(style),
+            script=_trusted(script),
+            policy=content_policy(style, script),
+        )
     )
 
 
@@ -47,7 +51,8 @@ def screen_style() -> str:
 
 def paged_style() -> str:
     """All CSS of the PDF; its fonts come from the bundled folder by name."""
-    return _asset("report.css") + _asset("paged.css")
+    widths = "".join(f".w{share} {{ width: {share}%; }}\n" for share in range(1, 101))
+    return _asset("report.css") + _asset("paged.css") + widths
 
 
 def content_policy(style: str, script: str) -> str:

@@ -11,7 +11,7 @@ from audit.report.blocks import Block, Cell, Column, Grid, Heading, Para
 from audit.report.figures import Bar, Spread, bars, shade, shorten, spreads
 from audit.report.source import Source
 from audit.report.tables import generic_table, limit, metric_table, records_of
-from audit.report.topics import ROWS_ONLY, Placed, heading, placed, purpose
+from audit.report.topics import ROWS_ONLY, Placed, heading, placed, purpose, remarks
 
 FIGURE_FEATURES = 20
 HEAT_FEATURES = 25
@@ -26,6 +26,7 @@ def flex(source: Source, record: Evidence) -> Iterator[Placed]:
     """Global ranking in S8, regions in S9, a few cases in S10."""
     yield from heading(source, record, "S8")
     yield from purpose(source, record, "S8")
+    yield from remarks(source, record, "S8")
     pooled, split = _global(source, record)
     if pooled is not None:
         yield from placed("S8", _ranking(source, record, pooled), _ranking_table(source, record, pooled))
@@ -34,7 +35,7 @@ def flex(source: Source, record: Evidence) -> Iterator[Placed]:
     if pooled is not None:
         yield from placed("S8", _magnitude(source, pooled), _magnitude_table(source, pooled))
     yield from placed("S8", _sweep(source, record), metric_table(source, record))
-    drawn = {"flex_global", "flex_regional", "flex_sweep", "flex_coverage", *ROWS_ONLY}
+    drawn = {"flex_global", "flex_regional", "flex_sweep", "flex_coverage", "flex_stability", *ROWS_ONLY}
     for table in record.tables:
         if table.name not in drawn:
             yield from placed("S8", generic_table(source, record, table.name))
@@ -96,7 +97,9 @@ def _ranking_table(source: Source, record: Evidence, pooled: pd.DataFrame) -> Gr
         Column("Rows", numeric=True),
     ]
     if stable:
-        columns.append(Column("Rank stability", numeric=True, meaning="share of resamples in which its rank is at least as high"))
+        columns.append(
+            Column("Rank stability", numeric=True, meaning="share of resamples in which its rank is at least as high")
+        )
     rows = []
     for row in records_of(pooled)[: limit(source)]:
         cells = [Cell(str(row["feature"])), Cell(_rank(row.get("rank")), "number")]
@@ -199,7 +202,9 @@ def _magnitude_table(source: Source, pooled: pd.DataFrame) -> Grid | None:
         if text.finite(row["changes_p50"]) is not None
     ]
     note = "Features whose changes have no size (categories, yes or no) are not listed."
-    return Grid("Size and direction of the changes", tuple(columns), tuple(rows[: limit(source)]), note, name="magnitude")
+    return Grid(
+        "Size and direction of the changes", tuple(columns), tuple(rows[: limit(source)]), note, name="magnitude"
+    )
 
 
 def _sweep(source: Source, record: Evidence) -> Grid | None:
@@ -229,7 +234,14 @@ def _regions(source: Source, record: Evidence, regional: pd.DataFrame) -> Iterat
         heads = (Column(f"{shorten(str(n), 60)} (n = {text.count(sizes.get(n))})", numeric=True) for n in shown)
         rows = tuple((Cell(str(f)), *(_heat(values.at[f, n], 1.0, small=small[n]) for n in shown)) for f in order)
         note = f"Grey: fewer than {SMALL_REGION} rows, too few to compare." if any(small.values()) else ""
-        yield Grid(source.words(record).caption("flex_regional"), (Column("Feature"), *heads), rows, note, heat=True, name="flex_regional")
+        yield Grid(
+            source.words(record).caption("flex_regional"),
+            (Column("Feature"), *heads),
+            rows,
+            note,
+            heat=True,
+            name="flex_regional",
+        )
 
 
 def _coverage(source: Source, record: Evidence) -> Grid | None:
@@ -246,9 +258,12 @@ def _cases(source: Source, record: Evidence) -> Iterator[Placed]:
     if not chosen:
         return
     yield "S10", Heading(f"{source.words(record).title}: cases", anchor=f"S10-{record.id}")
-    yield "S10", Para(
-        f"The first {len(chosen)} audited rows that have a counterfactual, in the order of the sample, as examples; "
-        "all others are in the bundle. These describe the model. They are not advice to a person."
+    yield (
+        "S10",
+        Para(
+            f"The first {len(chosen)} audited rows that have a counterfactual, in the order of the sample, as examples; "
+            "all others are in the bundle. These describe the model. They are not advice to a person."
+        ),
     )
     for instance in chosen:
         yield "S10", _case(source, record, known[known["instance"] == instance], str(instance))
@@ -312,6 +327,7 @@ def shap(source: Source, record: Evidence) -> Iterator[Placed]:
     """Mean absolute contributions as bars, then the rest."""
     yield from heading(source, record, "S8")
     yield from purpose(source, record, "S8")
+    yield from remarks(source, record, "S8")
     frame = source.table(record, "shap_global")
     if frame is not None and {"feature", "mean_abs"} <= set(frame.columns):
         frame = frame.sort_values(["mean_abs", "feature"], ascending=[False, True], kind="stable")
@@ -325,7 +341,10 @@ def shap(source: Source, record: Evidence) -> Iterator[Placed]:
         ]  # fmt: skip
         numbers = "; ".join(f"{r['feature']} {text.number(r['mean_abs'])}" for r in rows)
         caption = "Mean absolute contribution of each feature, with 95\u00a0% intervals."
-        yield "S8", bars("shap", f"Mean absolute contribution: {numbers}.", caption, items, axis="Mean absolute contribution")
+        yield (
+            "S8",
+            bars("shap", f"Mean absolute contribution: {numbers}.", caption, items, axis="Mean absolute contribution"),
+        )
     yield from placed("S8", metric_table(source, record))
     for table in record.tables:
         if table.name not in {*ROWS_ONLY, "shap_global", "shap_local"}:
@@ -336,6 +355,7 @@ def agreement(source: Source, record: Evidence) -> Iterator[Placed]:
     """How alike two rankings are: the table says it all."""
     yield from heading(source, record, "S8")
     yield from purpose(source, record, "S8")
+    yield from remarks(source, record, "S8")
     yield from placed("S8", generic_table(source, record, "agreement"))
     yield from placed("S8", metric_table(source, record))
     for table in record.tables:

@@ -84,7 +84,7 @@ def gate_table(views: Sequence[GateView]) -> Grid:
         for view in views
     )
     note = "A gate is judged on its whole interval, never on the estimate alone."
-    return Grid("Gates", columns, rows, note, name="gates")
+    return Grid("Each gate, those that fail first", columns, rows, note, name="gates")
 
 
 def _gate(source: Source, finding: Finding) -> GateView:
@@ -115,7 +115,7 @@ def _finding(source: Source, finding: Finding) -> FindingView:
     if finding.gate is None:
         spoken = say(Note(code=finding.code, args=finding.args), _kind(source, finding))
         return FindingView(
-            finding.id, finding.severity, severity, spoken.title, spoken.text, spoken.action, "",
+            finding.id, finding.severity, severity, text.sentence(spoken.title), spoken.text, spoken.action, "",
             finding.evidence, gate=False, fails=finding.fails,
         )  # fmt: skip
     view = _gate(source, finding)
@@ -155,12 +155,14 @@ def _wording(source: Source, finding: Finding) -> Words:
 def _label(gate: Gate, wording: Words) -> str:
     task, _, name = gate.metric.rpartition(".")
     label = wording.label(name)
-    return f"Gap in {label}" if gate.by else f"{label} ({task})" if task != wording.kind else label
+    return f"{label}: gap by {gate.by}" if gate.by else f"{label} ({task})" if task != wording.kind else label
 
 
 def _scope(gate: Gate) -> str:
-    parts = [f"between the groups of {gate.by} with at least {gate.min_n} rows"] if gate.by else []
-    parts += [f"{name} {getattr(gate, name)}" for name in ("region", "group", "outcome", "model") if getattr(gate, name)]
+    parts = [f"groups of at least {gate.min_n} rows"] if gate.by else []
+    parts += [
+        f"{name} {getattr(gate, name)}" for name in ("region", "group", "outcome", "model") if getattr(gate, name)
+    ]
     return text.sentence(", ".join(parts))
 
 

@@ -41,7 +41,8 @@ def portions(source: Source, blocks: Mapping[str, Sequence[Block]]) -> tuple[Por
     for title, outlines in outline():
         sections = [_section(source, entry, tuple(blocks.get(entry.id, ()))) for entry in outlines]
         if title == OTHERS:
-            sections += [Section(f"M-{kind}", words_of(kind).title, tuple(b)) for kind, b in blocks.items() if kind not in known]
+            others = [(kind, tuple(b)) for kind, b in blocks.items() if kind not in known]
+            sections += [Section(f"M{i}", words_of(kind).title, b) for i, (kind, b) in enumerate(others, start=1)]
         sections.sort(key=lambda section: not section.blocks)
         built.append(Portion(title, tuple(sections)))
     return tuple(built)

@@ -54,12 +54,16 @@ def _written(weasyprint: Any, report: Report, source: Source) -> bytes:
     files = attached(source)
     variant = {"pdf_variant": "pdf/a-3a", "attachments": [file.attachment(weasyprint.Attachment) for file in files]}
     document = page.render(stylesheets=[style], **variant)
-    options = weasyprint.DEFAULT_OPTIONS | variant | {
-        "pdf_version": "1.7",
-        "pdf_identifier": report.payload[:32].encode("ascii"),
-        "pdf_tags": True,
-        "output_intent": "srgb",
-    }
+    options = (
+        weasyprint.DEFAULT_OPTIONS
+        | variant
+        | {
+            "pdf_version": "1.7",
+            "pdf_identifier": report.payload[:32].encode("ascii"),
+            "pdf_tags": True,
+            "output_intent": "srgb",
+        }
+    )
     written: bytes = document.write_pdf(finisher=Finisher(report, source.manifest.as_of, files), **options)
     return written
 
@@ -81,7 +85,9 @@ def _bundled_fonts() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="audit-fonts-") as scratch:
         config = Path(scratch) / "fonts.conf"
         cache = Path(scratch) / "cache"
-        config.write_text(_FONTS.format(fonts=escape(str(folder("templates") / "fonts")), cache=cache), encoding="utf-8")
+        config.write_text(
+            _FONTS.format(fonts=escape(str(folder("templates") / "fonts")), cache=cache), encoding="utf-8"
+        )
         ours = {"FONTCONFIG_FILE": str(config), "FONTCONFIG_PATH": scratch}
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)

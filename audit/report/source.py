@@ -1,7 +1,7 @@
 """What the report reads: the bundle, opened once."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,8 +61,14 @@ class Source:
         return (record for record in self.records if record.kind == kind)
 
     def words(self, record: Evidence) -> Words:
-        """The wording for a piece of evidence."""
-        return words_of("sample" if record.id == "sample" else record.kind)
+        """The wording for a piece of evidence; what every search publishes is worded by the verifier."""
+        if record.id == "sample":
+            return words_of("sample")
+        own = words_of(record.kind)
+        if not record.id.startswith("counterfactuals."):
+            return own
+        shared = words_of("verify")
+        return replace(own, metrics={**shared.metrics, **own.metrics}, tables={**shared.tables, **own.tables})
 
     def settings(self, record: Evidence) -> Mapping[str, Any]:
         """The settings that a task was run with."""

@@ -18,17 +18,21 @@ SCREEN_ROWS = 200
 """Rows of one table on screen: a report shows aggregates, the bundle holds the rest."""
 
 SHARES = frozenset(
-    "frequency increase_share coverage covered_share share fpr tpr probability observed mean_score feasible_rate".split()
+    "frequency increase_share coverage covered_share share fpr tpr probability observed feasible_rate selection_rate accuracy balanced_accuracy".split()
 )
 """Columns that hold shares wherever they occur."""
 
 Show = Callable[[Any], str]
 
 
-def metric_table(source: Source, record: Evidence, caption: str = "", skip: Sequence[str] = ()) -> Grid | None:
+COMMON = frozenset({"evaluated_rows"})
+"""Metrics that the engine adds to every kind; S6 shows them together."""
+
+
+def metric_table(source: Source, record: Evidence, caption: str = "") -> Grid | None:
     """The metrics of one piece of evidence, or None if it has none."""
     wording = source.words(record)
-    found = [m for m in record.metrics if m.name not in skip]
+    found = [m for m in record.metrics if m.name not in COMMON]
     if not found:
         return None
     placed = [where_text(m) for m in found]
@@ -66,17 +70,42 @@ def generic_table(source: Source, record: Evidence, name: str) -> Grid | None:
     frame = source.table(record, name)
     if frame is None:
         return None
-    wording = source.words(record)
-    columns = tuple(
-        Column(text.sentence(text.words(c)), _numeric(frame[c]), wording.meaning(name, str(c))) for c in frame.columns
-    )
-    most = limit(source)
-    shows = [_show(str(c), frame[c]) for c in frame.columns]
+    wording, most = source.words(record), limit(source)
+    drawn = _with_intervals(frame.head(most))
+    columns = tuple(Column(*_headed(wording, name, str(c), frame)) for c in drawn.columns)
+    shows = [_show(str(c), drawn[c]) for c in drawn.columns]
     rows = tuple(
         tuple(_cell(value, show, column.numeric) for value, show, column in zip(row, shows, columns, strict=True))
-        for row in frame.head(most).itertuples(index=False, name=None)
+        for row in drawn.itertuples(index=False, name=None)
     )
     return Grid(wording.caption(name), columns, rows, _rest(len(frame), most, source.path(record, name)), name=name)
+
+
+INTERVAL = "95\u00a0% interval"
+LABELS = {"n": "Rows", "tau_b": "Kendall tau-b", "spearman": "Spearman rho", "mean_abs": "Mean absolute contribution"}
+WHOLE = {"region": "whole sample", "prediction": "all", "group": "all", "outcome": "all"}
+"""What an empty place in these columns stands for."""
+
+
+def _headed(wording: Words, table: str, column: str, frame: pd.DataFrame) -> tuple[str, bool, str]:
+    """Label of a column, whether it holds numbers, and its meaning where the label does not say it already."""
+    label = LABELS.get(column, text.sentence(text.words(column)))
+    meaning = wording.meaning(table, column).strip()
+    said = meaning.rstrip(".").lower() == label.lower()
+    return label, column == INTERVAL or _numeric(frame[column]), "" if said else meaning
+
+
+def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with `low` and `high` as one column."""
+    frame = frame.rename(columns=str)
+    if not {"low", "high"} <= set(frame.columns):
+        return frame
+    place = list(frame.columns).index("low")
+    form = "percent" if set(frame.columns) & SHARES else "number"
+    spans = [text.interval(low, high, form) for low, high in zip(frame["low"], frame["high"], strict=True)]
+    frame = frame.drop(columns=["low", "high"])
+    frame.insert(place, INTERVAL, spans)
+    return frame
 
 
 def cut(source: Source, grid: Grid, path: str = "") -> Grid:
@@ -132,7 +161,8 @@ def _numeric(column: "pd.Series[Any]") -> bool:
 
 def _show(name: str, column: "pd.Series[Any]") -> Show:
     if not _numeric(column):
-        return text.plain
+        whole = WHOLE.get(name)
+        return text.plain if whole is None else lambda value: whole if pd.isna(value) else text.plain(value)
     if name in SHARES:
         return text.percent
     if pd.api.types.is_integer_dtype(column) or name in {"n", "rank", "instances"}:

@@ -7,17 +7,21 @@ import pandas as pd
 
 from audit.core.evidence import Evidence, Metric
 from audit.report import text
-from audit.report.blocks import Block, Callout, Cell, Column, Grid, Heading, Para
+from audit.report.blocks import Block, Bullets, Callout, Cell, Column, Grid, Heading, Para
 from audit.report.figures import Point, shade, square, thinned
-from audit.report.judged import STATUSES
+from audit.report.judged import STATUSES, findings
 from audit.report.layout import section_of
 from audit.report.source import Source, metric
 from audit.report.tables import generic_table, limit, metric_table, records_of
+from audit.report.words import say
 
 Placed = tuple[str, Block]
 """A block with the section that it belongs to."""
 
-ROWS_ONLY = frozenset({"instances", "sample", "scores", "counterfactuals", "instance_status", "flex_local", "choices"})
+ROWS_ONLY = frozenset(
+    {"instances", "sample", "scores", "counterfactuals", "instance_status", "flex_local", "choices"}
+    | {"shap_local", "shap_background"}
+)
 """Tables with a row per person: they stay in the bundle; a report shows aggregates."""
 
 REASONS_SHOWN = 5
@@ -27,11 +31,12 @@ def heading(source: Source, record: Evidence, section: str) -> list[Placed]:
     """The heading of a piece of evidence in a section, with its status where that is not ok."""
     wording = source.words(record)
     title = wording.title if record.id in {record.kind, "sample"} else f"{wording.title}: {record.id}"
-    blocks: list[Block] = [Heading(title, anchor=f"{section}-{record.id}")]
+    own = section == wording.kind and title == wording.title
+    blocks: list[Block] = [] if own else [Heading(title, anchor=f"{section}-{record.id}")]
     if record.status != "ok":
         badge = STATUSES[record.status]
         reason = record.message or "No reason was recorded."
-        blocks.append(Callout(f"{title}: no result", text.sentence(reason), badge))
+        blocks.append(Callout("No result", text.sentence(reason), badge))
     return [(section, block) for block in blocks]
 
 
@@ -40,10 +45,22 @@ def generic(source: Source, record: Evidence) -> Iterator[Placed]:
     section = section_of(source.words(record))
     yield from heading(source, record, section)
     yield from purpose(source, record, section)
+    yield from remarks(source, record, section)
     yield from placed(section, metric_table(source, record))
     for table in record.tables:
         if table.name not in ROWS_ONLY:
             yield from placed(section, generic_table(source, record, table.name))
+
+
+def remarks(source: Source, record: Evidence, section: str) -> Iterator[Placed]:
+    """What the evidence says in words; what weighs more is a finding, and named as such."""
+    kind = "sample" if record.id == "sample" else record.kind
+    neutral = [say(note, kind) for note in record.notes if note.severity is None]
+    told = [f"{note.title}. {note.text}" if note.title else note.text for note in neutral]
+    raised = [view for view in findings(source) if not view.gate and record.id in view.evidence]
+    told += [f"Finding {view.id}: {view.title}." for view in raised]
+    if told:
+        yield section, Bullets(tuple(told))
 
 
 def purpose(source: Source, record: Evidence, section: str) -> Iterator[Placed]:
@@ -62,7 +79,8 @@ def sample(source: Source, record: Evidence) -> Iterator[Placed]:
     """Who was audited: numbers, regions, the check of stored scores."""
     yield from heading(source, record, "S4")
     yield from purpose(source, record, "S4")
-    yield from placed("S4", metric_table(source, record, "The audited rows", skip=("evaluated_rows",)))
+    yield from remarks(source, record, "S4")
+    yield from placed("S4", metric_table(source, record, "The audited rows"))
     regions = source.table(record, "regions")
     if regions is not None and "region" in regions:
         yield "S9", _regions(source, regions, source.table(record, "sample"))
@@ -77,7 +95,12 @@ def _regions(source: Source, regions: pd.DataFrame, drawn: pd.DataFrame | None) 
         of_these = text.count(len(random & set(group["instance"]))) if random is not None else text.ABSENT
         definition = texts.get(str(name)) or next((d for k, d in texts.items() if str(name).startswith(f"{k} ")), None)
         rows.append(
-            (Cell(str(name)), Cell(text.plain(definition)), Cell(text.count(len(group)), "number"), Cell(of_these, "number"))
+            (
+                Cell(str(name)),
+                Cell(text.plain(definition)),
+                Cell(text.count(len(group)), "number"),
+                Cell(of_these, "number"),
+            )
         )
     columns = (Column("Region"), Column("Definition"), Column("Audited rows", numeric=True))
     return Grid("Regions", (*columns, Column("Of these drawn at random", numeric=True)), tuple(rows), name="regions")
@@ -100,7 +123,11 @@ def counterfactuals(source: Source, record: Evidence) -> Iterator[Placed]:
     yield section, Heading(f"Counterfactual set “{name}”", anchor=f"{section}-{record.id}")
     yield section, Para(_sought(source, record, settings))
     if record.status != "ok":
-        yield section, Callout("No result", text.sentence(record.message or "no reason recorded"), STATUSES[record.status])
+        yield (
+            section,
+            Callout("No result", text.sentence(record.message or "no reason recorded"), STATUSES[record.status]),
+        )
+    yield from remarks(source, record, section)
     status = source.table(record, "instance_status")
     if status is not None and "status" in status:
         yield section, _statuses(name, status)
@@ -116,7 +143,8 @@ def counterfactuals(source: Source, record: Evidence) -> Iterator[Placed]:
 
 def _sought(source: Source, record: Evidence, settings: Any) -> str:
     whom = {"each": "for each audited row, towards any other outcome"}.get(
-        str(settings.get("for") or settings.get("for_")), "for rows with an unfavourable outcome, towards the favourable one"
+        str(settings.get("for") or settings.get("for_")),
+        "for rows with an unfavourable outcome, towards the favourable one",
     )
     under = {
         "policy": "the actionability policy: what the policy calls immutable keeps its value",
@@ -186,7 +214,11 @@ def _size(name: str, found: pd.DataFrame) -> Grid | None:
     note = f"{text.count(len(found))} counterfactuals"
     if "verified" in found:
         note += f"; {text.count(found['verified'].sum())} passed the verifier, {text.count((~found['verified'].astype(bool)).sum())} did not"
-    columns = (Column("Measure"), Column("Meaning"), *(Column(q, numeric=True) for q in ("10\u00a0%", "Median", "90\u00a0%")))
+    columns = (
+        Column("Measure"),
+        Column("Meaning"),
+        *(Column(q, numeric=True) for q in ("10\u00a0%", "Median", "90\u00a0%")),
+    )
     return Grid(f"Set “{name}”: size of the changes", columns, tuple(rows), note + ".", name="sizes")
 
 
@@ -219,6 +251,7 @@ def performance(source: Source, record: Evidence) -> Iterator[Placed]:
     section = "S7"
     yield from heading(source, record, section)
     yield from purpose(source, record, section)
+    yield from remarks(source, record, section)
     yield from placed(section, metric_table(source, record, "Performance on the evaluation data"))
     drawn = {"roc": _roc, "calibration": _calibration, "confusion": _confusion}
     for table in sorted(record.tables, key=lambda t: list(drawn).index(t.name) if t.name in drawn else 9):
@@ -226,24 +259,46 @@ def performance(source: Source, record: Evidence) -> Iterator[Placed]:
         if frame is None or table.name in ROWS_ONLY:
             continue
         draw = drawn.get(table.name)
-        try:
-            block = draw(source, record, frame) if draw else None
-        except KeyError:
-            block = None
-        yield from placed(section, block or generic_table(source, record, table.name))
+        if draw is None or not COLUMNS[table.name] <= set(frame.columns):
+            yield from placed(section, generic_table(source, record, table.name))
+            continue
+        for outcome, part in _by_outcome(frame):
+            yield section, draw(source, record, part, outcome)
 
 
-def _roc(source: Source, record: Evidence, frame: pd.DataFrame) -> Block:
+COLUMNS = {
+    "roc": {"fpr", "tpr"},
+    "calibration": {"mean_score", "observed"},
+    "confusion": {"actual", "predicted", "n"},
+}
+
+
+def _by_outcome(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The table in one piece, or with more than one outcome in a piece for each."""
+    if "outcome" not in frame or frame["outcome"].nunique(dropna=True) < 2:
+        return [("", frame)]
+    return [(str(name), part) for name, part in frame.groupby("outcome", sort=False)]
+
+
+def _roc(source: Source, record: Evidence, frame: pd.DataFrame, outcome: str) -> Block:
     points = [Point(float(x), float(y)) for x, y in zip(frame["fpr"], frame["tpr"], strict=True)]
-    auc = metric(record, "auc")
+    auc = metric(record, "auc") if not outcome else None
     shown = f"AUC {text.number(auc.value)}" if auc and auc.value is not None else ""
     spread = f" (95\u00a0% interval {text.interval(auc.low, auc.high)})" if auc and auc.low is not None else ""
     title = f"ROC curve. {shown}{spread}. The diagonal is a model that cannot tell the classes apart."
     axes = ("False positive rate", "True positive rate")
-    return square("roc", title, "ROC curve on the evaluation data", thinned(points), axes=axes, joined=True, key=shown)
+    return square(
+        "roc",
+        title,
+        f"ROC curve on the evaluation data{_of(outcome)}",
+        thinned(points),
+        axes=axes,
+        joined=True,
+        key=shown,
+    )
 
 
-def _calibration(source: Source, record: Evidence, frame: pd.DataFrame) -> Block:
+def _calibration(source: Source, record: Evidence, frame: pd.DataFrame, outcome: str) -> Block:
     rows = [row for row in records_of(frame) if text.finite(row["observed"]) is not None]
     points = [
         Point(float(r["mean_score"]), float(r["observed"]), text.finite(r.get("low")), text.finite(r.get("high")))
@@ -252,10 +307,12 @@ def _calibration(source: Source, record: Evidence, frame: pd.DataFrame) -> Block
     numbers = "; ".join(f"score {text.number(p.x)}: observed {text.number(p.y)}" for p in points)
     title = f"Calibration in {len(points)} bins. On the diagonal the score equals the share observed. {numbers}."
     axes = ("Mean score of the bin", "Share observed")
-    return square("calibration", title, "Reliability diagram, with intervals", points, axes=axes, joined=False)
+    return square(
+        "calibration", title, f"Reliability diagram, with intervals{_of(outcome)}", points, axes=axes, joined=False
+    )
 
 
-def _confusion(source: Source, record: Evidence, frame: pd.DataFrame) -> Block:
+def _confusion(source: Source, record: Evidence, frame: pd.DataFrame, outcome: str) -> Block:
     table = frame.pivot_table(index="actual", columns="predicted", values="n", aggfunc="sum", sort=False).fillna(0)
     classes = [*dict.fromkeys([*map(str, table.index), *map(str, table.columns)])]
     table.index, table.columns = table.index.map(str), table.columns.map(str)
@@ -265,12 +322,24 @@ def _confusion(source: Source, record: Evidence, frame: pd.DataFrame) -> Block:
         total = float(table.loc[actual].sum())
         values = [float(table.loc[actual, p]) for p in classes]
         counted = [
-            Cell(f"{text.count(v)} ({text.percent(v / total)})" if total else text.count(v), "number", shade=shade(v, total))
+            Cell(
+                f"{text.count(v)} ({text.percent(v / total)})" if total else text.count(v),
+                "number",
+                shade=shade(v, total),
+            )
             for v in values
         ]
         rows.append((Cell(f"Truly {actual}"), *counted, Cell(text.count(total), "number")))
-    columns = (Column("Class"), *(Column(f"Predicted {c}", numeric=True) for c in classes), Column("Rows", numeric=True))
+    columns = (
+        Column("Class"),
+        *(Column(f"Predicted {c}", numeric=True) for c in classes),
+        Column("Rows", numeric=True),
+    )
     return Grid("Confusion table", columns, tuple(rows), "Shares are of the row.", heat=True, name="confusion")
+
+
+def _of(outcome: str) -> str:
+    return f", outcome {outcome}" if outcome else ""
 
 
 Layout = Callable[[Source, Evidence], Iterator[Placed]]

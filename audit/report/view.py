@@ -56,6 +56,4 @@ def _evidence(source: Source, record: Evidence) -> Iterator[Placed]:
         return sample(source, record)
     if record.id.startswith("counterfactuals."):
         return counterfactuals(source, record)
-    if record.kind == "spec" and not record.metrics and not record.tables:
-        return iter(())  # its notes are findings
     return LAYOUTS.get(record.kind, generic)(source, record)

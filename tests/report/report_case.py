@@ -49,7 +49,12 @@ def empty_case(root: Path) -> Bundle:
 
 
 def _conclude(
-    bundle: Bundle, records: list[Evidence], findings: list[Finding], facts: dict[str, Any], plan: Plan, as_of: str | None
+    bundle: Bundle,
+    records: list[Evidence],
+    findings: list[Finding],
+    facts: dict[str, Any],
+    plan: Plan,
+    as_of: str | None,
 ) -> None:
     content = {
         "format": 1,
@@ -143,10 +148,21 @@ def _results(n: int) -> dict[str, tuple[str, dict[str, Any], Result]]:
     instances = pd.DataFrame({"instance": ids, **features})
     score = rng.random(n).round(3)
     drawn = pd.DataFrame(
-        {"instance": ids, "row": range(n), "drawn": True, "outcome": np.where(score > 0.5, "good", "bad"), "score": score}
+        {
+            "instance": ids,
+            "row": range(n),
+            "drawn": True,
+            "outcome": np.where(score > 0.5, "good", "bad"),
+            "score": score,
+        }
     )
     regions = pd.DataFrame(
-        {"region": ["young applicants"] * 30 + ["few"] * 5, "instance": ids[:30] + ids[:5], "distance": 0.0, "weight": 1.0}
+        {
+            "region": ["young applicants"] * 30 + ["few"] * 5,
+            "instance": ids[:30] + ids[:5],
+            "distance": 0.0,
+            "weight": 1.0,
+        }
     )
     sample = Result(
         metrics=(
@@ -192,7 +208,9 @@ def _searched(rng: np.random.Generator, ids: list[str], instances: pd.DataFrame,
     reasons = np.where(status == "infeasible", "the policy leaves nothing to change", "")
     state = pd.DataFrame({"instance": ids, "status": status, "reason": reasons, "evaluated_rows": 20})
     metrics = (Metric(name="evaluated_rows", value=20.0 * len(ids), unit="rows"),)
-    return Result(metrics=metrics, tables={"counterfactuals": pd.concat([head, after], axis=1), "instance_status": state})
+    return Result(
+        metrics=metrics, tables={"counterfactuals": pd.concat([head, after], axis=1), "instance_status": state}
+    )
 
 
 def _performance(rng: np.random.Generator) -> Result:
@@ -279,5 +297,7 @@ def _agreement() -> Result:
 
 
 def _unknown() -> Result:
-    frame = pd.DataFrame({"column": [HOSTILE, "b"], "stable": [True, False], "value": [0.123456, np.nan], "many": [1, 2]})
+    frame = pd.DataFrame(
+        {"column": [HOSTILE, "b"], "stable": [True, False], "value": [0.123456, np.nan], "many": [1, 2]}
+    )
     return Result(metrics=(Metric(name="drift", value=0.0123, n=300),), tables={"drift_table": frame})
