@@ -113,14 +113,19 @@ def regional(result: Result, region: str) -> "pd.Series[float]":
     return table[(table["region"] == region) & table["prediction"].isna()].set_index("feature")["frequency"]
 
 
-def tree_shap(case: Case) -> "pd.Series[float]":
-    """Mean absolute path-dependent TreeSHAP values of the queries, by feature."""
+def tree_values(case: Case) -> np.ndarray:
+    """Path-dependent TreeSHAP values of the queries for the second class, shape (n, d)."""
     import shap
 
     assert case.inputs.sample is not None
-    values = shap.TreeExplainer(case.estimator).shap_values(case.inputs.sample.table.codes, check_additivity=False)
-    values = values[1] if isinstance(values, list) else values[..., 1]
-    return pd.Series(np.abs(values).mean(axis=0), index=list(case.inputs.schema.names))
+    codes = case.inputs.sample.table.codes
+    values = np.asarray(shap.TreeExplainer(case.estimator).shap_values(codes, check_additivity=False))
+    return values[..., 1]
+
+
+def tree_shap(case: Case) -> "pd.Series[float]":
+    """Mean absolute path-dependent TreeSHAP values of the queries, by feature."""
+    return pd.Series(np.abs(tree_values(case)).mean(axis=0), index=list(case.inputs.schema.names))
 
 
 def exact_shap(case: Case, background: int, queries: int) -> "pd.Series[float]":
@@ -249,7 +254,7 @@ def synthetic_loan(queries: int = 100) -> Case:
     return case("synthetic loan", frame, approve ^ (rng.random(n) < 0.03), forest(), queries=queries)
 
 
-def loan(*, education: bool, queries: int = 100, trees: int = 100) -> Case:
+def loan(*, education: bool, queries: int = 100, seed: int = 42, **settings: Any) -> Case:
     """The loan file: texts stripped, `loan_id` left out."""
     frame = pd.read_csv(DATA / "loan_approval.csv", skipinitialspace=True)
     frame.columns = frame.columns.str.strip()
@@ -258,7 +263,7 @@ def loan(*, education: bool, queries: int = 100, trees: int = 100) -> Case:
     y = (frame.pop("loan_status") == "Approved").to_numpy()
     frame = frame.drop(columns=["loan_id", *([] if education else ["education"])])
     words = "with" if education else "without"
-    return case(f"loan {words} education", frame, y, forest(n_estimators=trees), queries=queries)
+    return case(f"loan, {words} education", frame, y, forest(**settings), queries=queries, seed=seed)
 
 
 ACCIDENT_13 = (
