@@ -179,10 +179,6 @@ class Policy:
             return self._nearest_level(j, x, target)
         value = target
         with np.errstate(invalid="ignore"):
-            if not self.up[j]:
-                value = np.where(value > x, x, value)
-            if not self.down[j]:
-                value = np.where(value < x, x, value)
             low, high = self.low[j], self.high[j]
             if self.whole[j]:
                 value, low, high = np.rint(value), np.ceil(low), np.floor(high)
