@@ -159,6 +159,7 @@ def _override(data: dict[str, Any], override: str, replaced: dict[Steps, str]) -
             return f"--set {override}: {unknown('key', word, _names(inside))}"
         if isinstance(inside, dict) and inside.get(step) is None:
             inside[str(step)] = {}
+            replaced[*path, step] = override
         path.append(step)
         inside = inside[step]
     last = _step(inside, words[-1])

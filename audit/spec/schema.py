@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from audit.core.base import Frozen
 from audit.core.finding import Gate
 from audit.core.method import GENERATORS, METHODS
 from audit.core.model import ADAPTERS
@@ -41,7 +42,7 @@ def summary(cls: type) -> str:
 def attributes(cls: type) -> dict[str, str]:
     """What the `Attributes:` sections of a class and its parents say of each field."""
     found: dict[str, str] = {}
-    for parent in reversed(cls.__mro__):
+    for parent in (base for base in reversed(cls.__mro__) if issubclass(base, Frozen)):
         doc = inspect.cleandoc(parent.__dict__.get("__doc__") or "")
         _, _, section = doc.partition("Attributes:\n")
         names: list[str] = []

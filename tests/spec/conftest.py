@@ -111,7 +111,7 @@ def toy_classes() -> dict[Any, dict[str, Any]]:
     return toys
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def toys(toy_classes: dict[Any, dict[str, Any]]) -> Iterator[None]:
     """Only the toys are installed."""
     saved = {registry: (registry._classes, registry._found) for registry in REGISTRIES}
