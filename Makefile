@@ -33,7 +33,7 @@ check: setup  ## format, lint, types, layers, dependencies, and that the committ
 	  || { echo "specs/spec.schema.json is not the generated one: run 'make schema' and commit it"; exit 1; }
 
 test: setup  ## the tests, in under 10 minutes on 2 cores
-	$(PYTEST) -n 2 --dist loadgroup
+	$(PYTEST) -n 2 --dist loadfile
 
 accept: setup  ## every costly check at its full count; writes docs/acceptance.md
 	$(BIN)/python tests/accept.py

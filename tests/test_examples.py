@@ -35,7 +35,7 @@ def table(audited: Audited, evidence: str, name: str) -> pd.DataFrame:
     return pd.read_parquet(audited.out / path)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in EXAMPLES], ids=EXAMPLES)
+@pytest.fixture(params=EXAMPLES)
 def example(request: pytest.FixtureRequest) -> tuple[str, Audited, dict[str, Any]]:
     """Each example: its name, how its audit went, and what it must find."""
     return request.param, request.getfixturevalue(request.param), load(request.param, "expect.yaml")
@@ -112,6 +112,12 @@ def test_the_findings_are_those_expected(example: tuple[str, Audited, dict[str, 
     assert surprises == set()
 
 
+def test_a_whole_audit_with_its_pdf_needs_no_network_and_no_minute(german_credit: Audited) -> None:
+    assert (german_credit.out / "report.html").stat().st_size > 100_000
+    assert (german_credit.out / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert german_credit.seconds < 60
+
+
 def own_scores(audited: Audited, frame: pd.DataFrame, favourable: str) -> np.ndarray:
     """P(favourable) from the model file, without audit."""
     import skops.io
@@ -120,7 +126,6 @@ def own_scores(audited: Audited, frame: pd.DataFrame, favourable: str) -> np.nda
     return model.predict_proba(frame[list(model.feature_names_in_)])[:, list(model.classes_).index(favourable)]
 
 
-@pytest.mark.xdist_group("german_credit")
 def test_the_area_under_the_curve_is_that_of_scikit_learn(german_credit: Audited) -> None:
     from sklearn.metrics import roc_auc_score
 
@@ -137,7 +142,6 @@ def judged_on_everything(metric: dict[str, Any]) -> dict[str, Any]:
     return {name: "evaluate" if name == "data" else None for name in metric["where"]}
 
 
-@pytest.mark.xdist_group("german_credit")
 def test_the_shap_values_are_those_of_the_formula(german_credit: Audited) -> None:
     """For a score that is a sum over features, feature j has what its value adds to a background row, on average."""
     import skops.io
@@ -158,7 +162,6 @@ def test_the_shap_values_are_those_of_the_formula(german_credit: Audited) -> Non
         np.testing.assert_allclose(local.loc[instance, features], expected, atol=1e-9)
 
 
-@pytest.mark.xdist_group("german_credit")
 def test_the_stale_scores_are_named(german_credit: Audited) -> None:
     named = table(german_credit, "sample", "score_mismatches")
     assert sorted(named["instance"]) == sorted(load("german_credit", "expect.yaml")["stale"])
@@ -168,7 +171,6 @@ def test_the_stale_scores_are_named(german_credit: Audited) -> None:
     assert sorted(holdout["applicant_id"][difference > SCORE_TOLERANCE].astype(str)) == sorted(named["instance"])
 
 
-@pytest.mark.xdist_group("german_credit")
 def test_the_features_that_must_lead_do(german_credit: Audited) -> None:
     for wanted in load("german_credit", "expect.yaml")["ranking"]:
         frame = table(german_credit, wanted["method"], wanted["table"])
@@ -179,7 +181,6 @@ def test_the_features_that_must_lead_do(german_credit: Audited) -> None:
 
 
 @pytest.mark.parametrize("name", ["flips", "recourse"])
-@pytest.mark.xdist_group("german_credit")
 def test_every_counterfactual_flips_the_decision(german_credit: Audited, name: str) -> None:
     found = table(german_credit, f"counterfactuals.{name}", "counterfactuals")
     assert len(found) > 100
@@ -193,7 +194,6 @@ def test_every_counterfactual_flips_the_decision(german_credit: Audited, name: s
         assert (after_scores >= THRESHOLD).all()
 
 
-@pytest.mark.xdist_group("german_credit")
 def test_recourse_keeps_the_policy(german_credit: Audited) -> None:
     """The policy of spec.yaml, written out here once more by hand (peers.md, G1)."""
     after = table(german_credit, "counterfactuals.recourse", "counterfactuals").reset_index(drop=True)
@@ -220,7 +220,6 @@ def test_recourse_keeps_the_policy(german_credit: Audited) -> None:
     assert set(after["other_debtors"][debtors]) <= {"guarantor"}
 
 
-@pytest.mark.xdist_group("breast_cancer")
 def test_only_the_stain_moves(breast_cancer: Audited) -> None:
     after = table(breast_cancer, "counterfactuals.stain", "counterfactuals").reset_index(drop=True)
     before = (
@@ -247,7 +246,6 @@ def possible(audited: Audited, before: pd.DataFrame) -> pd.Series:
     return flips
 
 
-@pytest.mark.xdist_group("breast_cancer")
 def test_the_stain_flips_whom_it_can(breast_cancer: Audited) -> None:
     before = table(breast_cancer, "sample", "instances").set_index("instance")
     statuses = table(breast_cancer, "counterfactuals.stain", "instance_status").set_index("instance")["status"]

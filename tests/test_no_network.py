@@ -22,18 +22,15 @@ def test_the_block_holds(offline: dict[str, str], statement: str) -> None:
     assert "the network was asked for" in done.stderr
 
 
-@pytest.mark.xdist_group("german_credit")
-def test_an_audit_needs_no_network(german_credit: Audited) -> None:
-    assert german_credit.init.returncode == 0, german_credit.init.stderr
-    assert german_credit.run.returncode == 0, german_credit.run.stdout + german_credit.run.stderr
-    assert (german_credit.out / "report.html").stat().st_size > 100_000
-    assert (german_credit.out / "report.pdf").read_bytes().startswith(b"%PDF-")
-    assert german_credit.seconds < 60
+def test_an_audit_needs_no_network(breast_cancer: Audited) -> None:
+    assert breast_cancer.init.returncode == 0, breast_cancer.init.stderr
+    assert breast_cancer.run.returncode == 0, breast_cancer.run.stdout + breast_cancer.run.stderr
+    assert (breast_cancer.out / "report.html").stat().st_size > 100_000
+    assert breast_cancer.seconds < 60
 
 
-@pytest.mark.xdist_group("german_credit")
-def test_the_report_asks_a_browser_for_nothing(german_credit: Audited) -> None:
-    page = (german_credit.out / "report.html").read_text(encoding="utf-8").lower()
+def test_the_report_asks_a_browser_for_nothing(breast_cancer: Audited) -> None:
+    page = (breast_cancer.out / "report.html").read_text(encoding="utf-8").lower()
     for asking in (
         'src="http',
         "src='http",

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("wheel")
-
 
 def done(*words: str | Path, cwd: Path) -> str:
     """What a command prints; it must succeed."""
