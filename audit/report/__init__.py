@@ -37,4 +37,4 @@ def _page(bundle: Bundle, form: Literal["html", "pdf"]) -> bytes:
 
 def sentences(bundle: Bundle) -> list[FindingView]:
     """What was found, in words, the most serious first: gates that did not pass, and notes."""
-    return findings(Source(bundle))
+    return list(findings(Source(bundle)))

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from audit.core.evidence import Evidence
+from audit.core.evidence import Evidence, Metric
+from audit.core.finding import Gate
 from audit.report import text
-from audit.report.blocks import Block, Bullets, Cell, Code, Column, Fact, Facts, Grid, Heading, Para
+from audit.report.blocks import Block, Bullets, Cell, Code, Column, Fact, Facts, GateView, Grid, Heading, Para
 from audit.report.judged import OUTCOMES, STATUSES, gates
 from audit.report.source import Source, where_text
 from audit.report.tables import definitions, limit
@@ -76,6 +77,7 @@ def _tasks(source: Source) -> Grid:
 def _settings(source: Source, record: Evidence) -> Iterator[Block]:
     settings = source.settings(record)
     if settings:
+        settings = {key: value for key, value in settings.items() if value is not None}
         told = "; ".join(f"{text.words(key).rstrip()} = {text.plain(value)}" for key, value in sorted(settings.items()))
         yield Para(f"Settings of {record.id}: {told}.", "small")
 
@@ -189,52 +191,58 @@ def meanings(source: Source) -> Iterator[Block]:
 
 def register(source: Source) -> Iterator[Block]:
     """Appendix C: every number with its place, its interval and the gate that judges it."""
-    judged = {}
-    for finding in source.findings:
-        if finding.gate is not None and finding.gate.by is None:
-            g = finding.gate
-            judged[g.metric, g.region, g.group, g.outcome, g.model] = finding.id
     views = {view.id: view for view in gates(source)}
-    rows = []
+    judged = {_asked(f.gate): views[f.id] for f in source.findings if f.gate is not None and f.gate.by is None}
+    rows: list[tuple[Cell, ...]] = []
     for record, metric in all_metrics(source.records):
-        wording, place = source.words(record), metric.where
-        name = f"{record.id}.{metric.name}"
+        place = metric.where
+        if source.paged and (place.feature is not None or place.region is not None):
+            continue
+        named = (f"{record.id}.{metric.name}", place.region, place.group, place.outcome, place.feature, place.variant)
         # A gate that names no model judges whatever model was measured.
-        wanted = [(name, place.region, place.group, place.outcome, m) for m in (place.model, None)]
-        view = next((views[judged[w]] for w in wanted if w in judged), None)
-        rows.append(
-            (
-                Cell(record.id, "code"),
-                Cell(wording.label(metric.name)),
-                Cell(where_text(metric)),
-                Cell(wording.show(metric), "number", sort="" if metric.value is None else f"{metric.value:.12g}"),
-                Cell(text.interval(metric.low, metric.high, wording.form(metric.name, metric.unit)), "number"),
-                Cell(text.count(metric.n), "number"),
-                Cell(view.required if view else text.ABSENT, "number"),
-                Cell(view.badge.word, badge=view.badge) if view else Cell(text.ABSENT),
-            )
-        )
+        view = judged.get((*named, place.model)) or judged.get((*named, None))
+        rows.append(_row(source, record, metric, view if place.by is None or place.group is None else None))
     if rows:
+        if source.paged:
+            yield Para("Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json.")
         yield _register(source, rows)
 
 
+def _asked(gate: Gate) -> tuple[str | None, ...]:
+    return (gate.metric, gate.region, gate.group, gate.outcome, gate.feature, gate.variant, gate.model)
+
+
+def _row(source: Source, record: Evidence, metric: Metric, view: GateView | None) -> tuple[Cell, ...]:
+    wording = source.words(record)
+    return (
+        Cell(f"{record.id}: {wording.label(metric.name)}"),
+        Cell(where_text(metric)),
+        Cell(wording.show(metric), "number", sort="" if metric.value is None else f"{metric.value:.12g}"),
+        Cell(text.interval(metric.low, metric.high, wording.form(metric.name, metric.unit)), "number"),
+        Cell(text.count(metric.n), "number"),
+        Cell(view.required if view else text.ABSENT, "number"),
+        Cell(view.badge.word, badge=view.badge) if view else Cell(text.ABSENT),
+    )
+
+
+REGISTER = (
+    ("Metric", False),
+    ("Measured on", False),
+    ("Estimate", True),
+    ("95\u00a0% interval", True),
+    ("n", True),
+    ("Required", True),
+    ("Result", False),
+)
+
+
 def _register(source: Source, rows: list[tuple[Cell, ...]]) -> Grid:
-    columns = tuple(
-        Column(label, numeric=number)
-        for label, number in (
-            ("Evidence", False), ("Metric", False), ("Measured on", False), ("Estimate", True),
-            ("95\u00a0% interval", True), ("n", True), ("Required", True), ("Result", False),
-        )
-    )  # fmt: skip
+    columns = tuple(Column(label, numeric=number) for label, number in REGISTER)
     note, most = "", limit(source) * 5
     if len(rows) > most:
         # What fails or is in doubt comes first, so that cutting never hides it.
-        urgent = {
-            badge.word: i for i, badge in enumerate((OUTCOMES["fail"], OUTCOMES["unsure"], OUTCOMES["no_evidence"]))
-        }
+        urgent = {OUTCOMES[outcome].word: i for i, outcome in enumerate(("fail", "unsure", "no_evidence", "pass"))}
         total = len(rows)
         rows = sorted(rows, key=lambda row: urgent.get(row[-1].text, 9))[:most]
-        note = (
-            f"{text.count(most)} of {text.count(total)} rows are shown, those in doubt first; results.json holds all."
-        )
+        note = f"{text.count(most)} of {text.count(total)} rows are shown, those that a gate judges first; results.json holds all."
     return Grid("Register of all numbers", columns, tuple(rows), note, tool=True, name="register")

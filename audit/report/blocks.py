@@ -6,6 +6,9 @@ from typing import Literal
 
 from audit.report.figures import Figure
 
+SHORT_CODE = 17
+"""A code with fewer characters stays on one line."""
+
 Tone = Literal["pass", "warn", "fail", "none", "plain"]
 
 
@@ -34,6 +37,20 @@ class Cell:
     shade: int | None = None
     href: str = ""
     sort: str = ""
+
+    @property
+    def classes(self) -> str:
+        """The classes that it is drawn with."""
+        if self.look == "code":
+            return "code short" if len(self.text) < SHORT_CODE else "code"
+        if self.shade is not None:
+            return f"{self.look} h{self.shade}"
+        return "" if self.look == "text" else self.look
+
+    @property
+    def simple(self) -> bool:
+        """Whether it is its text and no more."""
+        return self.badge is None and not self.href and not self.sort and self.look != "code"
 
 
 @dataclass(frozen=True)
@@ -283,5 +300,6 @@ def _least(cell: Cell) -> float:
         return len(cell.text) * 1.15 + 4
     if cell.look == "number":
         return float(len(cell.text))
-    factor = 1.1 if cell.look == "code" else 1.0
-    return factor * max((len(word) for word in cell.text.split(" ")), default=0)
+    if cell.look == "code":
+        return 1.1 * min(len(cell.text), 16)
+    return float(max((len(word) for word in cell.text.split(" ")), default=0))

@@ -56,7 +56,8 @@ def cover(source: Source) -> Cover:
 
 def _cover_input(role: str, name: str, rows: int | None, digest: str) -> Fact:
     size = f", {text.count(rows)} rows" if rows is not None else ""
-    return Fact(text.sentence(text.words(role)), f"{name}{size} · sha256 {digest[:16]}…")
+    label = {"train": "Training data", "evaluate": "Evaluation data"}.get(role, text.sentence(text.words(role)))
+    return Fact(label, f"{name}{size} · sha256 {digest[:16]}…")
 
 
 def title(source: Source) -> str:
@@ -308,9 +309,14 @@ def policy(source: Source) -> Iterator[Block]:
         return
     default = "may not change" if given.get("default", "immutable") == "immutable" else "may change freely"
     yield Para(
-        f"A feature of which the spec says nothing {default}. The recourse of S11 is bound by these rules; the set for S8 is not."
+        f"A feature of which the spec says nothing {default}. Recourse (S11) is bound by these rules; a set that is "
+        "searched under the domain only is not."
     )
-    rows = tuple(_rule(rule) for rule in given.get("features") or () if isinstance(rule, Mapping))
+    rules = [rule for rule in given.get("features") or () if isinstance(rule, Mapping)]
+    silent = [str(rule.get("feature")) for rule in rules if not rule.get("stated", True)]
+    rows = tuple(_rule(rule) for rule in rules if rule.get("stated", True))
+    if silent:
+        yield Para(f"Of these the spec says nothing, so each {default}: {', '.join(silent)}.")
     if rows:
         columns = (
             Column("Feature"),
@@ -328,7 +334,6 @@ def policy(source: Source) -> Iterator[Block]:
 
 
 def _rule(rule: Mapping[str, Any]) -> tuple[Cell, ...]:
-    stated = rule.get("stated", True)
     limits = []
     for key, label in (("min", "at least"), ("max", "at most"), ("step", "in steps of")):
         if rule.get(key) is not None:
@@ -340,10 +345,9 @@ def _rule(rule: Mapping[str, Any]) -> tuple[Cell, ...]:
     for level, reach in (rule.get("transitions") or {}).items():
         limits.append(f"{text.plain(level)} → {text.plain(reach)}")
     unit = f" ({rule['unit']})" if rule.get("unit") else ""
-    change = text.plain(rule.get("change")) if stated else f"{text.plain(rule.get('change'))} (by default)"
     return (
         Cell(f"{rule.get('feature')}{unit}"),
-        Cell(change),
+        Cell(text.plain(rule.get("change"))),
         Cell("; ".join(limits) or text.ABSENT),
         *(Cell(text.plain(rule.get(key) or text.ABSENT)) for key in ("why", "owner", "approved")),
     )

@@ -10,7 +10,7 @@ from audit.report import text
 from audit.report.blocks import Block, Cell, Column, Grid, Heading, Para
 from audit.report.figures import Bar, Spread, bars, shade, shorten, spreads
 from audit.report.source import Source
-from audit.report.tables import generic_table, limit, metric_table, records_of
+from audit.report.tables import cut, generic_table, limit, metric_table, records_of
 from audit.report.topics import ROWS_ONLY, Placed, heading, placed, purpose, remarks
 
 FIGURE_FEATURES = 20
@@ -34,7 +34,7 @@ def flex(source: Source, record: Evidence) -> Iterator[Placed]:
         yield from placed("S8", _by_prediction(source, record, split))
     if pooled is not None:
         yield from placed("S8", _magnitude(source, pooled), _magnitude_table(source, pooled))
-    yield from placed("S8", _sweep(source, record), metric_table(source, record))
+    yield from placed("S8", _sweep(source, record), _overall(source, record))
     drawn = {"flex_global", "flex_regional", "flex_sweep", "flex_coverage", "flex_stability", *ROWS_ONLY}
     for table in record.tables:
         if table.name not in drawn:
@@ -45,6 +45,12 @@ def flex(source: Source, record: Evidence) -> Iterator[Placed]:
         yield from placed("S9", *_regions(source, record, regional))
     yield from placed("S9", _coverage(source, record))
     yield from _cases(source, record)
+
+
+def _overall(source: Source, record: Evidence) -> Grid | None:
+    """The metrics of the whole sample; regions have S9."""
+    whole = record.model_copy(update={"metrics": tuple(m for m in record.metrics if m.where.region is None)})
+    return metric_table(source, whole)
 
 
 def _global(source: Source, record: Evidence) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
@@ -143,9 +149,17 @@ def _by_prediction(source: Source, record: Evidence, split: pd.DataFrame) -> Gri
     values = _pivot(split.assign(prediction=split["prediction"].astype(str)), "prediction")
     features = values.max(axis=1).sort_values(ascending=False, kind="stable").index[:HEAT_FEATURES]
     columns = (Column("Feature"), *(Column(f"From “{p}”", numeric=True) for p in predictions))
-    rows = tuple((Cell(str(f)), *(_heat(values.at[f, p], 1.0) for p in predictions)) for f in features)
-    note = "A flip away from one outcome and a flip away from another are different questions."
+    peak = _peak(values)
+    rows = tuple((Cell(str(f)), *(_heat(values.at[f, p], peak) for p in predictions)) for f in features)
+    note = f"A flip away from one outcome and a flip away from another are different questions. {SHADES}"
     return Grid("Frequency by the outcome that is left", columns, rows, note, heat=True, name="by_prediction")
+
+
+SHADES = "Shades run from 0 to the largest value of the table."
+
+
+def _peak(values: pd.DataFrame) -> float:
+    return text.finite(values.max().max()) or 1.0
 
 
 def _pivot(frame: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -214,26 +228,30 @@ def _sweep(source: Source, record: Evidence) -> Grid | None:
     values = _pivot(frame, "min_change")
     thresholds = sorted(values.columns)
     order = values[thresholds[0]].sort_values(ascending=False, kind="stable").index[:HEAT_FEATURES]
-    rows = tuple((Cell(str(f)), *(_heat(values.at[f, t], 1.0) for t in thresholds)) for f in order)
+    peak = _peak(values)
+    rows = tuple((Cell(str(f)), *(_heat(values.at[f, t], peak) for t in thresholds)) for f in order)
     columns = (Column("Feature"), *(Column(f"> {text.percent(t)}", numeric=True) for t in thresholds))
-    note = "A change counts where it is larger than the threshold, as a share of the feature's range; categories have no size."
+    note = (
+        "A change counts where it is larger than the threshold, as a share of the feature's range; categories have no "
+        f"size. {SHADES}"
+    )
     return Grid("Frequency under larger thresholds for a change", columns, rows, note, heat=True, name="flex_sweep")
 
 
 def _regions(source: Source, record: Evidence, regional: pd.DataFrame) -> Iterator[Block]:
     """Heat maps of at most eight regions each; regions with few rows are greyed."""
-    if "prediction" in regional and regional["prediction"].isna().any():
-        regional = regional[regional["prediction"].isna()]
+    regional = _pooled(regional)
     sizes = regional.groupby("region", sort=False)["n"].max().to_dict() if "n" in regional else {}
     values = _pivot(regional, "region")
     order = values.max(axis=1).sort_values(ascending=False, kind="stable").index[:HEAT_FEATURES]
-    names = list(values.columns)
+    names, peak = list(values.columns), _peak(values)
     for start in range(0, len(names), HEAT_REGIONS):
         shown = names[start : start + HEAT_REGIONS]
         small = {name: (text.finite(sizes.get(name)) or 0) < SMALL_REGION for name in shown}
         heads = (Column(f"{shorten(str(n), 60)} (n = {text.count(sizes.get(n))})", numeric=True) for n in shown)
-        rows = tuple((Cell(str(f)), *(_heat(values.at[f, n], 1.0, small=small[n]) for n in shown)) for f in order)
-        note = f"Grey: fewer than {SMALL_REGION} rows, too few to compare." if any(small.values()) else ""
+        rows = tuple((Cell(str(f)), *(_heat(values.at[f, n], peak, small=small[n]) for n in shown)) for f in order)
+        grey = f" Grey: fewer than {SMALL_REGION} rows, too few to compare." if any(small.values()) else ""
+        note = SHADES + grey
         yield Grid(
             source.words(record).caption("flex_regional"),
             (Column("Feature"), *heads),
@@ -245,7 +263,14 @@ def _regions(source: Source, record: Evidence, regional: pd.DataFrame) -> Iterat
 
 
 def _coverage(source: Source, record: Evidence) -> Grid | None:
-    return generic_table(source, record, "flex_coverage")
+    return generic_table(source, record, "flex_coverage", keep=_pooled)
+
+
+def _pooled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows over all predictions, where the table has such rows."""
+    if "prediction" not in frame or not frame["prediction"].isna().any():
+        return frame
+    return frame[frame["prediction"].isna()].drop(columns="prediction")
 
 
 def _cases(source: Source, record: Evidence) -> Iterator[Placed]:
@@ -356,8 +381,32 @@ def agreement(source: Source, record: Evidence) -> Iterator[Placed]:
     yield from heading(source, record, "S8")
     yield from purpose(source, record, "S8")
     yield from remarks(source, record, "S8")
-    yield from placed("S8", generic_table(source, record, "agreement"))
-    yield from placed("S8", metric_table(source, record))
+    yield from placed("S8", generic_table(source, record, "agreement", keep=_paired))
+    yield from placed("S8", metric_table(source, record), _ranks(source, record))
     for table in record.tables:
-        if table.name not in {*ROWS_ONLY, "agreement"}:
+        if table.name not in {*ROWS_ONLY, "agreement", "agreement_ranks"}:
             yield from placed("S8", generic_table(source, record, table.name))
+
+
+def _paired(frame: pd.DataFrame) -> pd.DataFrame:
+    """The two methods as one column, so that the table fits a page."""
+    names = ("first", "second") if "first" in frame else ("a", "b")
+    if not set(names) <= set(frame.columns):
+        return frame
+    pairs = [f"{a} and {b}" for a, b in zip(frame[names[0]], frame[names[1]], strict=True)]
+    frame = frame.drop(columns=[*names, *({"n_first", "n_second"} & set(frame.columns))])
+    frame.insert(0, "pair", pairs)
+    return frame
+
+
+def _ranks(source: Source, record: Evidence) -> Grid | None:
+    """The rankings beside each other, by the first of them."""
+    frame = source.table(record, "agreement_ranks")
+    if frame is None or not {"feature", "method", "rank"} <= set(frame.columns):
+        return None
+    ranks = frame.pivot_table(index="feature", columns="method", values="rank", aggfunc="first", sort=False)
+    methods = [*dict.fromkeys(map(str, frame["method"]))]
+    ranks = ranks.sort_values(methods[0], kind="stable")[methods]
+    rows = tuple((Cell(str(f)), *(Cell(_rank(ranks.at[f, m]), "number") for m in methods)) for f in ranks.index)
+    columns = (Column("Feature"), *(Column(f"Rank by {m}", numeric=True) for m in methods))
+    return cut(source, Grid(source.words(record).caption("agreement_ranks"), columns, rows, name="ranks"))

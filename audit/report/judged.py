@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from audit.core.evidence import Note
 from audit.core.finding import Finding, Gate
@@ -39,18 +40,20 @@ _ORDER = {"critical": 0, "major": 1, "minor": 2, "info": 3}
 _URGENCY = {"fail": 0, "unsure": 1, "no_evidence": 2, "pass": 3, None: 1}
 
 
-def gates(source: Source) -> list[GateView]:
+@lru_cache(maxsize=4)
+def gates(source: Source) -> tuple[GateView, ...]:
     """All gates, those that fail first."""
     found = [f for f in source.findings if f.gate is not None]
     found.sort(key=lambda f: (_URGENCY[f.outcome], _ORDER[f.severity]))
-    return [_gate(source, finding) for finding in found]
+    return tuple(_gate(source, finding) for finding in found)
 
 
-def findings(source: Source) -> list[FindingView]:
+@lru_cache(maxsize=4)
+def findings(source: Source) -> tuple[FindingView, ...]:
     """Everything that asks for attention: gates that did not pass, and notes; the most serious first."""
     raised = [f for f in source.findings if f.outcome != "pass"]
     raised.sort(key=lambda f: (_ORDER[f.severity], _URGENCY[f.outcome], f.gate is None))
-    return [_finding(source, finding) for finding in raised]
+    return tuple(_finding(source, finding) for finding in raised)
 
 
 def tally(views: Sequence[GateView]) -> str:

@@ -15,7 +15,7 @@ from audit.report.text import visible
 from audit.report.words import Words, words_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A bundle as the sections read it.
 
@@ -79,7 +79,13 @@ class Source:
         found = next((table for table in record.tables if table.name == name), None)
         if found is None or not found.rows:
             return None
-        return self.bundle.table(found)
+        if found.path not in self._tables:
+            self._tables[found.path] = self.bundle.table(found)
+        return self._tables[found.path]
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        return {}
 
     def path(self, record: Evidence, name: str) -> str:
         """Where a table lies in the bundle."""
@@ -106,7 +112,9 @@ def where_text(found: Metric) -> str:
         parts.append(f"region {place.region}")
     if place.by or place.group:
         parts.append(f"{place.by or 'group'} = {place.group or 'all'}")
-    for name in ("outcome", "feature", "model", "variant"):
+    if place.model and place.model != "given":
+        parts.append(f"model {place.model}")
+    for name in ("outcome", "feature", "variant"):
         value = getattr(place, name)
         if value:
             parts.append(f"{name} {value}")

@@ -1,6 +1,6 @@
 """Tables of the bundle as tables of the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,10 +29,10 @@ COMMON = frozenset({"evaluated_rows"})
 """Metrics that the engine adds to every kind; S6 shows them together."""
 
 
-def metric_table(source: Source, record: Evidence, caption: str = "") -> Grid | None:
+def metric_table(source: Source, record: Evidence, caption: str = "", skip: Collection[str] = ()) -> Grid | None:
     """The metrics of one piece of evidence, or None if it has none."""
     wording = source.words(record)
-    found = [m for m in record.metrics if m.name not in COMMON]
+    found = [m for m in record.metrics if m.name not in COMMON and m.name not in skip and _headline(m)]
     if not found:
         return None
     placed = [where_text(m) for m in found]
@@ -51,6 +51,11 @@ def metric_table(source: Source, record: Evidence, caption: str = "") -> Grid | 
     return cut(source, Grid(caption or f"{wording.title}: metrics", tuple(columns), tuple(rows), interval_note(found)))
 
 
+def _headline(metric: Metric) -> bool:
+    """Whether it stands among the metrics of its section; what is measured per feature has tables of its own."""
+    return metric.where.feature is None
+
+
 def interval_note(found: Sequence[Metric]) -> str:
     """What the intervals of some metrics are, in one sentence."""
     kinds = sorted({m.interval for m in found if m.interval})
@@ -65,11 +70,14 @@ def interval_note(found: Sequence[Metric]) -> str:
     return note.strip()
 
 
-def generic_table(source: Source, record: Evidence, name: str) -> Grid | None:
-    """Any table as it stands, with the wording of its kind."""
+def generic_table(
+    source: Source, record: Evidence, name: str, keep: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+) -> Grid | None:
+    """Any table as it stands, or the part of it that `keep` keeps, with the wording of its kind."""
     frame = source.table(record, name)
     if frame is None:
         return None
+    frame = keep(frame) if keep else frame
     wording, most = source.words(record), limit(source)
     drawn = _with_intervals(frame.head(most))
     columns = tuple(Column(*_headed(wording, name, str(c), frame)) for c in drawn.columns)
@@ -87,24 +95,35 @@ WHOLE = {"region": "whole sample", "prediction": "all", "group": "all", "outcome
 """What an empty place in these columns stands for."""
 
 
+SHORT = 24
+"""A meaning that is no longer than this is the label itself."""
+
+
 def _headed(wording: Words, table: str, column: str, frame: pd.DataFrame) -> tuple[str, bool, str]:
     """Label of a column, whether it holds numbers, and its meaning where the label does not say it already."""
-    label = LABELS.get(column, text.sentence(text.words(column)))
-    meaning = wording.meaning(table, column).strip()
-    said = meaning.rstrip(".").lower() == label.lower()
-    return label, column == INTERVAL or _numeric(frame[column]), "" if said else meaning
+    meaning = wording.meaning(table, column).strip().rstrip(".")
+    if column.endswith(INTERVAL):
+        return column, True, ""
+    numeric = _numeric(frame[column])
+    if meaning and len(meaning) <= SHORT and ";" not in meaning:
+        return meaning, numeric, ""
+    return LABELS.get(column, text.sentence(text.words(column))), numeric, meaning
 
 
 def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with `low` and `high` as one column."""
+    """The table with `low` and `high`, or `x_low` and `x_high`, as one column each."""
     frame = frame.rename(columns=str)
-    if not {"low", "high"} <= set(frame.columns):
-        return frame
-    place = list(frame.columns).index("low")
-    form = "percent" if set(frame.columns) & SHARES else "number"
-    spans = [text.interval(low, high, form) for low, high in zip(frame["low"], frame["high"], strict=True)]
-    frame = frame.drop(columns=["low", "high"])
-    frame.insert(place, INTERVAL, spans)
+    for low in [name for name in frame.columns if name == "low" or name.endswith("_low")]:
+        subject = low.removesuffix("low")
+        high = f"{subject}high"
+        if high not in frame or not (_numeric(frame[low]) and _numeric(frame[high])) or low == "bin_low":
+            continue
+        shares = {subject.strip("_")} & SHARES if subject else set(frame.columns) & SHARES
+        form = "percent" if shares else "number"
+        spans = [text.interval(a, b, form) for a, b in zip(frame[low], frame[high], strict=True)]
+        place = list(frame.columns).index(low)
+        frame = frame.drop(columns=[low, high])
+        frame.insert(place, f"{LABELS.get(subject.strip('_'), text.words(subject))} {INTERVAL}".strip(), spans)
     return frame
 
 

@@ -79,11 +79,12 @@ def plain(value: Any) -> str:
     if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
         return ABSENT
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {plain(item)}" for key, item in value.items()) or ABSENT
+        return ", ".join(f"{words(key)} {plain(item)}" for key, item in value.items() if item is not None) or ABSENT
     if hasattr(value, "tolist") and not isinstance(value, str):
         return plain(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
-        return ", ".join(plain(item) for item in value) or ABSENT
+        between = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return between.join(plain(item) for item in value) or ABSENT
     if isinstance(value, int):
         return _minus(str(value))
     if isinstance(value, float):

@@ -12,7 +12,7 @@ from audit.report.figures import Point, shade, square, thinned
 from audit.report.judged import STATUSES, findings
 from audit.report.layout import section_of
 from audit.report.source import Source, metric
-from audit.report.tables import generic_table, limit, metric_table, records_of
+from audit.report.tables import generic_table, metric_table, records_of
 from audit.report.words import say
 
 Placed = tuple[str, Block]
@@ -25,6 +25,7 @@ ROWS_ONLY = frozenset(
 """Tables with a row per person: they stay in the bundle; a report shows aggregates."""
 
 REASONS_SHOWN = 5
+MOVES_SHOWN = 12
 
 
 def heading(source: Source, record: Evidence, section: str) -> list[Placed]:
@@ -135,10 +136,26 @@ def counterfactuals(source: Source, record: Evidence) -> Iterator[Placed]:
     found = source.table(record, "counterfactuals")
     if found is not None:
         yield from placed(section, _size(name, found), _moves(source, record, found))
-    yield from placed(section, metric_table(source, record, f"Set “{name}”: metrics"))
+    yield from placed(section, metric_table(source, record, f"Set “{name}”: metrics", skip=STATUS_LABELS))
+    yield from _discarded(source, record, section)
     for table in record.tables:
-        if table.name not in ROWS_ONLY:
+        if table.name not in ROWS_ONLY | {"discarded"}:
             yield from placed(section, generic_table(source, record, table.name))
+
+
+def _discarded(source: Source, record: Evidence, section: str) -> Iterator[Placed]:
+    """What the verifier threw out, and why."""
+    frame = source.table(record, "discarded")
+    if frame is None or not {"reason", "count"} <= set(frame.columns):
+        return
+    some = frame[frame["count"] > 0]
+    if not len(some):
+        yield section, Para("The verifier discarded none of the counterfactuals that the search gave.")
+        return
+    pairs = zip(some["reason"], some["count"], strict=True)
+    rows = tuple((Cell(text.sentence(text.words(str(why)))), Cell(text.count(n), "number")) for why, n in pairs)
+    columns = (Column("Reason"), Column("Counterfactuals", numeric=True))
+    yield section, Grid(source.words(record).caption("discarded"), columns, rows, name="discarded")
 
 
 def _sought(source: Source, record: Evidence, settings: Any) -> str:
@@ -183,7 +200,7 @@ def _reasons(status: pd.DataFrame) -> Grid | None:
     if "reason" not in status:
         return None
     told = status[status["reason"].astype(str).str.len() > 0]
-    told = told[told["status"] != "found"]
+    told = told[told["status"].isin(["not_found", "infeasible", "refused"])]
     if not len(told):
         return None
     counts = told.groupby(["status", "reason"]).size().sort_values(ascending=False, kind="stable")
@@ -239,10 +256,12 @@ def _moves(source: Source, record: Evidence, found: pd.DataFrame) -> Grid | None
     peak = max((share for _, share in moved), default=0.0)
     rows = tuple(
         (Cell(feature), Cell(text.percent(share), "number", shade=shade(share, peak)))
-        for feature, share in moved[: limit(source)]
+        for feature, share in moved[:MOVES_SHOWN]
     )
     columns = (Column("Feature"), Column("Share of counterfactuals in which it moves", numeric=True))
     note = "All counterfactuals count the same here; the scores of S8 give every row the same weight."
+    if len(moved) > MOVES_SHOWN:
+        note = f"The first {MOVES_SHOWN} of {len(moved)} features. {note}"
     return Grid(f"Set “{record.id.partition('.')[2]}”: what moves", columns, rows, note, heat=True, name="moves")
 
 
