@@ -117,7 +117,8 @@ class Agreement(Method):
             means = bootstrap_means(both, np.ones(len(both)), self.bootstrap, ctx.rng)
             left, right = means[:, : len(features)], means[:, len(features) :]
             ends = [*_interval(kendall(left, right), tau), *_interval(spearman(left, right), rho)]
-        return _row(first, second, None, features, len(common), (tau, ends[0], ends[1]), (rho, ends[2], ends[3]))
+        counts = (first.n, second.n, len(common))
+        return _row(first, second, None, features, counts, (tau, ends[0], ends[1]), (rho, ends[2], ends[3]))
 
     def _regional(
         self, first: Attribution, second: Attribution, features: list[str], inputs: Inputs
@@ -126,8 +127,10 @@ class Agreement(Method):
         if first.local is None or second.local is None or not len(inputs.regions):
             return
         known = _common_instances(first, second, features)
+        seen = [_complete(source, features) for source in (first, second)]
         for name, group in inputs.regions.groupby("region", sort=False):
             weight = group.set_index("instance")["weight"]
+            counts = [int(weight.index.isin(own).sum()) for own in seen]
             weight = weight[weight.index.isin(known)]
             if len(weight) < FEWEST_INSTANCES or not weight.sum():
                 continue
@@ -136,7 +139,8 @@ class Agreement(Method):
                 for s in (first.local, second.local)
             )
             tau, rho = _number(kendall(a, b)), _number(spearman(a, b))
-            yield _row(first, second, str(name), features, len(weight), (tau, None, None), (rho, None, None))
+            numbers = (counts[0], counts[1], len(weight))
+            yield _row(first, second, str(name), features, numbers, (tau, None, None), (rho, None, None))
 
 
 def _attribution(name: str, inputs: Inputs) -> Attribution:
@@ -185,10 +189,12 @@ def _common_features(first: Attribution, second: Attribution, inputs: Inputs) ->
 
 def _common_instances(first: Attribution, second: Attribution, features: Sequence[str]) -> list[str]:
     """Instances for which both have a value of every feature, in alphabetical order."""
-    if first.local is None or second.local is None:
-        return []
-    complete = [s.reindex(columns=list(features)).dropna().index for s in (first.local, second.local)]
-    return sorted(complete[0].intersection(complete[1]))
+    return sorted(set(_complete(first, features)) & set(_complete(second, features)))
+
+
+def _complete(source: Attribution, features: Sequence[str]) -> list[str]:
+    """Instances for which an attribution has a value of every feature."""
+    return [] if source.local is None else list(source.local.reindex(columns=list(features)).dropna().index)
 
 
 def _interval(replicates: Floats, value: float | None) -> tuple[float | None, float | None]:
@@ -207,7 +213,7 @@ def _row(
     second: Attribution,
     region: str | None,
     features: Sequence[str],
-    common: int,
+    instances: tuple[int | None, int | None, int],
     tau: tuple[float | None, float | None, float | None],
     rho: tuple[float | None, float | None, float | None],
 ) -> dict[str, Any]:
@@ -216,9 +222,9 @@ def _row(
         "second": second.id,
         "region": region,
         "features": len(features),
-        "n_first": first.n,
-        "n_second": second.n,
-        "n_common": common,
+        "n_first": instances[0],
+        "n_second": instances[1],
+        "n_common": instances[2],
         **dict(zip(("tau_b", "tau_b_low", "tau_b_high"), tau, strict=True)),
         **dict(zip(("spearman", "spearman_low", "spearman_high"), rho, strict=True)),
     }

@@ -71,6 +71,7 @@ def test_missing_values() -> None:
     schema = HAND
     found = frequency.changes(schema, before, after, RANGE)
     assert found.counted(0.5).tolist() == [[False, True, True], [True, False, True]]
+    assert np.array_equal(found.counted(1.0), found.missing)  # such a change has no size, so that no threshold stops it
     assert found.missing.tolist() == [[False, True, True], [True, False, True]]
     assert np.isnan(found.signed).all()  # no change here has a size with a sign
 

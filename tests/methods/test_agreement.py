@@ -140,6 +140,16 @@ def test_clear_rankings_agree_for_sure() -> None:
     assert row[["tau_b", "tau_b_low", "tau_b_high", "spearman_low", "spearman_high"]].tolist() == [1.0] * 5
 
 
+def test_the_interval_holds_the_value_even_if_common_instances_speak_otherwise() -> None:
+    values = np.tile([0.9, 0.5, 0.1], (8, 1))
+    results = {
+        "flex": flex_result([0.1, 0.5, 0.9], n=50, local=local(values, "frequency")),
+        "shap": shap_result([0.9, 0.5, 0.1], local=local(values, "value")),
+    }
+    row = agreement(inputs_with(results, rows=8), "flex", "shap").tables["agreement"].iloc[0]
+    assert row[["tau_b", "tau_b_low", "tau_b_high"]].tolist() == [-1.0, -1.0, 1.0]
+
+
 def test_only_drawn_instances_that_both_looked_at_are_resampled() -> None:
     inputs = inputs_with(both(6, 0.1, first=2), rows=8)  # flex: 0 to 5, shap: 2 to 7
     assert inputs.sample is not None
@@ -168,7 +178,8 @@ def test_regions_by_hand() -> None:
     table = agreement(replace(inputs, regions=region), "flex", "shap").tables["agreement"].set_index("region")
     assert table.loc["first", "tau_b"] == 1.0
     assert table.loc["second", "tau_b"] == -1.0
-    assert table.loc["second", "n_common"] == 6
+    assert table.loc["second", ["n_first", "n_second", "n_common"]].tolist() == [6, 6, 6]
+    assert table.loc[None, ["n_first", "n_second", "n_common"]].tolist() == [12, 6, 12]
     assert "small" not in table.index
 
 

@@ -122,10 +122,10 @@ def test_a_constant_model_has_coverage_0_and_no_crash() -> None:
 
 
 def test_few_counterfactuals_are_used_and_flagged() -> None:
-    result = flex(given(hand(2), {"1": [(1.0, 0.1 * k, "a") for k in range(10)], "2": [(1.0, 0.0, "a")]}))
+    result = flex(given(hand(3), {"1": [(1.0, 0.1 * k, "a") for k in range(10)], "2": [(1.0, 0.0, "a")]}))
     local = result.tables["flex_local"]
-    assert local.groupby("instance")["status"].first().to_dict() == {"1": "ok", "2": "few"}
-    assert notes(result)["few_counterfactuals"].args == {"count": 1, "rows": 2, "bar": 10}
+    assert local.groupby("instance")["status"].first().to_dict() == {"1": "ok", "2": "few", "3": "undefined"}
+    assert notes(result)["few_counterfactuals"].args == {"count": 1, "rows": 3, "bar": 10}
 
 
 def test_a_group_of_few_instances_is_marked() -> None:
@@ -182,6 +182,12 @@ def test_scores_by_outcome() -> None:
     table = flex(inputs).tables["flex_global"]
     by = table.pivot_table(index="feature", columns=table["prediction"].fillna("all"), values="frequency")
     assert by.loc["b"].to_dict() == pytest.approx({"all": 1 / 3, "favourable": 0.0, "unfavourable": 0.5})
+    own = table[table["feature"] == "a"]
+    assert dict(zip(own["prediction"].fillna("all"), own["changes_p50"], strict=True)) == {
+        "all": 1.0,
+        "favourable": -1.0,
+        "unfavourable": 1.0,
+    }
     assert flex(inputs, by_prediction=False).tables["flex_global"]["prediction"].isna().all()
 
 

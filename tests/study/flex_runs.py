@@ -109,18 +109,20 @@ def place(run: Run, feature: str) -> str:
     return f"{feature} {n(run.scores[feature])} (rank {list(run.scores.index).index(feature) + 1} of {len(run.scores)})"
 
 
-def against(run: Run, *, kernel: bool) -> tuple[str, dict[str, float]]:
-    """Agreement with TreeSHAP and Kernel SHAP, and CPU seconds per query of each."""
+def against(run: Run, *, kernel: bool) -> tuple[str, dict[str, float], dict[str, float]]:
+    """Agreement with TreeSHAP and Kernel SHAP in words, their CPU seconds per query, and tau-b by explainer."""
     start = time.process_time()
     tree = fc.tree_shap(run.case)
     seconds = {"TreeSHAP": (time.process_time() - start) / len(run.inputs.sample or [])}
     tau, rho = agree(run.scores, tree)
+    taus = {"TreeSHAP": tau}
     text = f"TreeSHAP {n(tau)}/{n(rho)}"
     if kernel:
         values, seconds["Kernel SHAP"] = kernel_shap(run.case)
         tau, rho = agree(run.scores, values)
+        taus["Kernel SHAP"] = tau
         text += f"; Kernel SHAP {n(tau)}/{n(rho)} (first {KERNEL_QUERIES} queries, background {KERNEL_BACKGROUND})"
-    return text, seconds
+    return text, seconds, taus
 
 
 def ours(run: Run, agreement: str) -> str:
