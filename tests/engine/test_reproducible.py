@@ -4,6 +4,7 @@ import getpass
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,9 +37,9 @@ def undisturbed(tmp_path_factory):
 
 
 def test_folders_time_zones_hash_seeds_and_workers_give_the_same_bytes(undisturbed, tmp_path, figure):
-    expected, _, _ = undisturbed
+    expected, _, original = undisturbed
     for number, (zone, seed, workers) in enumerate(CELLS):
-        spec = credit_case.make(tmp_path / f"folder {number}", spec=SPEC)
+        spec = shutil.copytree(original.parent, tmp_path / f"folder {number}") / original.name
         out = tmp_path / f"out-{number}"
         done = credit_case.command("run", spec, "-o", out, "-q", "--workers", workers, TZ=zone, PYTHONHASHSEED=seed)
         assert done.returncode in {0, 1}, done.stderr
