@@ -67,10 +67,7 @@ def _absent(loaded: "Loaded") -> list[str]:
 
 
 def _line(note: "Note") -> str:
-    """A note as its code and arguments; the report has the sentence."""
-    args = ", ".join(f"{key} {_plain(value)}" for key, value in note.args.items())
-    return f"{note.code.replace('_', ' ')}: {args}"
+    """A note in the words of the report."""
+    from audit.report.words import say
 
-
-def _plain(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return say(note, "spec").text

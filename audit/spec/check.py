@@ -1,7 +1,7 @@
 """Cross-checks of a spec: what its sections say of one another. None of them needs the data."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -163,10 +163,11 @@ def task_ids(spec: Spec) -> list[str]:
 
 def _references(spec: Spec, data: Any) -> Iterator[Problem]:
     """What searches and methods read is there."""
-    readers: list[tuple[Path, Runnable]] = [(("counterfactuals", n), g) for n, g in spec.counterfactuals.items()]
-    readers += [(("methods", i), m) for i, m in enumerate(spec.methods)]
+    sets = spec.counterfactuals.items()
+    readers: list[tuple[Path, str, Runnable]] = [(("counterfactuals", n), f"counterfactuals.{n}", g) for n, g in sets]
+    readers += [(("methods", i), m.task_id, m) for i, m in enumerate(spec.methods)]
     known = ["sample", *task_ids(spec)]
-    for path, runnable in readers:
+    for path, _, runnable in readers:
         written = data[path[0]][path[1]]
         for name, task in runnable.reads().items():
             if task not in known:
@@ -176,7 +177,7 @@ def _references(spec: Spec, data: Any) -> Iterator[Problem]:
                 noun = "counterfactual set" if is_set else "method"
                 place = (*path, *_written_at(written, name, task))
                 yield Problem(place, unknown(noun, task.removeprefix(prefix), names))
-    yield from _cycles(spec)
+    yield from _cycles(readers)
 
 
 def _written_at(written: Mapping[str, Any], name: str, task: str) -> Path:
@@ -190,17 +191,16 @@ def _written_at(written: Mapping[str, Any], name: str, task: str) -> Path:
     return (name,) if name in written else ()
 
 
-def _cycles(spec: Spec) -> Iterator[Problem]:
-    """Methods that wait for one another."""
-    reads = {method.task_id: set(method.reads().values()) for method in spec.methods}
+def _cycles(readers: Sequence[tuple[Path, str, Runnable]]) -> Iterator[Problem]:
+    """Searches and methods that wait for one another."""
+    reads = {task: set(runnable.reads().values()) for _, task, runnable in readers}
     waiting = {name: tasks & set(reads) for name, tasks in reads.items()}
     while ready := [name for name, tasks in waiting.items() if not tasks & set(waiting)]:
         for name in ready:
             del waiting[name]
     if waiting:
-        names = sorted(waiting)
-        index = next(i for i, method in enumerate(spec.methods) if method.task_id in waiting)
-        yield Problem(("methods", index), f"reads itself, by way of {', '.join(names)}; take one reference out")
+        path = next(path for path, task, _ in readers if task in waiting)
+        yield Problem(path, f"reads itself, by way of {', '.join(sorted(waiting))}; take one reference out")
 
 
 def _region_names(spec: Spec, data: Any) -> Iterator[Problem]:

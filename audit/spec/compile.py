@@ -1,13 +1,12 @@
 """From a spec to the plan: which tasks there are, and what each of them reads."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from pydantic import JsonValue
 
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import SpecError
-from audit.core.method import Runnable
+from audit.core.method import Generator, Method
 from audit.core.plan import Plan, Ref, Task
 from audit.spec.facts import settings
 from audit.spec.model import Spec, column_infos
@@ -33,27 +32,31 @@ def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[st
     policy = Ref(source="input", name="policy", content=policy_digest(spec))
     tasks = {sample.id: sample}
 
-    def add(task_id: str, family: Any, kind: str, runnable: Runnable, extra: Mapping[str, Ref]) -> None:
-        read = {name: Ref(source="task", name=task, content=tasks[task].key) for name, task in runnable.reads().items()}
+    work = runnables(spec)
+    for task_id in _ordered({name: tuple(runnable.reads().values()) for name, runnable in work.items()}):
+        runnable = work[task_id]
+        read = {
+            name: Ref(source="task", name=other, content=tasks[other].key) for name, other in runnable.reads().items()
+        }
+        searched = isinstance(runnable, Generator)
         tasks[task_id] = Task(
             id=task_id,
-            family=family,
-            kind=kind,
+            family="counterfactuals" if searched else "method",
+            kind=runnable.search if isinstance(runnable, Generator) else runnable.kind,
             settings=settings(runnable),
             rev=runnable.rev,
             uses=_versions(spec, runnable.uses, versions),
-            reads={**inputs, **extra, **read},
+            reads={**inputs, **({"policy": policy} if searched else {}), **read},
             seed=spec.run.seed,
             part_rows=spec.run.part_rows,
         )
-
-    sets = {f"counterfactuals.{name}": generator for name, generator in sorted(spec.counterfactuals.items())}
-    for task_id in _ordered({name: tuple(g.reads().values()) for name, g in sets.items()}, tasks):
-        add(task_id, "counterfactuals", sets[task_id].search, sets[task_id], {"policy": policy})
-    methods = {method.task_id: method for method in spec.methods}
-    for task_id in _ordered({name: tuple(m.reads().values()) for name, m in methods.items()}, tasks):
-        add(task_id, "method", methods[task_id].kind, methods[task_id], {})
     return Plan(tasks=tuple(tasks.values()))
+
+
+def runnables(spec: Spec) -> dict[str, Generator | Method]:
+    """Searches and methods by task id; the searches by name, since the order of keys means nothing."""
+    found: dict[str, Generator | Method] = {f"counterfactuals.{n}": g for n, g in sorted(spec.counterfactuals.items())}
+    return found | {method.task_id: method for method in spec.methods}
 
 
 def _sample(spec: Spec, inputs: Mapping[str, Ref], versions: Callable[[str], str]) -> Task:
@@ -77,18 +80,18 @@ def _versions(spec: Spec, uses: Sequence[str], versions: Callable[[str], str]) -
     return {name: versions(name) for name in sorted({*uses, *spec.model.uses})}
 
 
-def _ordered(waiting: Mapping[str, Sequence[str]], done: Mapping[str, Any]) -> list[str]:
+def _ordered(waiting: Mapping[str, Sequence[str]]) -> list[str]:
     """The tasks, each after those that it waits for; in the given order where that leaves a choice."""
-    order: list[str] = []
+    order = ["sample"]
     left = dict(waiting)
     while left:
-        ready = [name for name, before in left.items() if all(b in done or b in order for b in before)]
+        ready = [name for name, before in left.items() if set(before) <= set(order)]
         if not ready:
             raise SpecError(f"{', '.join(left)}: each of these reads another of them, or what is not there")
         order += ready
         for name in ready:
             del left[name]
-    return order
+    return order[1:]
 
 
 def policy_digest(spec: Spec) -> str:

@@ -77,7 +77,7 @@ def test_validate_the_smallest_example_with_its_data():
 
 def test_validate_names_the_row_that_breaks_its_own_rule():
     output = call(validate.command, EXAMPLES / "german_credit" / "spec.yaml")
-    assert "note: rows break rule: subject amount >= 25 * duration" in output
+    assert "note: 1 of 300 evaluation rows break the rule amount >= 25 * duration. Ids: 250." in output
 
 
 def test_validate_without_data(tmp_path):
