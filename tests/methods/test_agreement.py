@@ -173,14 +173,16 @@ def test_regions_by_hand() -> None:
         "shap": shap_result([0.9, 0.5, 0.1], local=local(other, "value")),
     }
     inputs = inputs_with(results, rows=12)
-    names = ["first"] * 6 + ["second"] * 6 + ["small"] * 4
-    region = pd.DataFrame({"region": names, "instance": [str(i) for i in [*range(12), 0, 1, 2, 3]], "weight": 1.0})
+    names = ["first"] * 6 + ["second"] * 6 + ["small"] * 4 + ["weighted"] * 12
+    instances = [str(i) for i in [*range(12), *range(4), *range(12)]]
+    region = pd.DataFrame({"region": names, "instance": instances, "weight": [1.0] * 22 + [0.5] * 6})
     table = agreement(replace(inputs, regions=region), "flex", "shap").tables["agreement"].set_index("region")
     assert table.loc["first", "tau_b"] == 1.0
     assert table.loc["second", "tau_b"] == -1.0
     assert table.loc["second", ["n_first", "n_second", "n_common"]].tolist() == [6, 6, 6]
     assert table.loc[None, ["n_first", "n_second", "n_common"]].tolist() == [12, 6, 12]
     assert "small" not in table.index
+    assert table.loc["weighted", "tau_b"] == 1.0  # with equal weights both orders of `shap` cancel
 
 
 def test_three_attributions_make_three_named_pairs() -> None:
