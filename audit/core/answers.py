@@ -173,11 +173,21 @@ def loss_estimates(losses: Sequence[Floats], repeats: int, rng: np.random.Genera
             name: [Estimate(float(means[j]), float(low[j]), float(high[j]), how, n)]
             for j, name in enumerate(("brier", "log_loss"))
         }
-        error = float(np.abs(means[2:]).sum())
-        least, most = percentile_interval(np.abs(replicates[:, 2:]).sum(axis=1))
-        # Resampling adds noise to every bin and so raises the error; the reversed interval takes that off again.
-        ends = min(max(2 * error - float(most), 0.0), error), max(2 * error - float(least), error)
-        how = f"bootstrap over rows, {repeats} resamples, reversed (the error of a sample is too high)"
-        found["calibration_error"] = [Estimate(error, *ends, how, n)]
+        error, floor, ceiling = _calibration_interval(means[2:], replicates[:, 2:])
+        how = f"bootstrap over rows, {repeats} resamples, freed of its upward bias"
+        found["calibration_error"] = [Estimate(error, floor, ceiling, how, n)]
         answers.append(found)
     return answers
+
+
+def _calibration_interval(gaps: Floats, replicates: Floats) -> tuple[float, float, float]:
+    """The calibration error as the sum of the sizes of the gaps of all bins, shape (bins,), with its interval.
+
+    Noise in a bin raises the error, and resampling raises it again, so plain percentiles would miss the truth. The
+    lower end takes off what noise alone reaches; the upper end is the wider one of two that take off its mean.
+    """
+    error = float(np.abs(gaps).sum())
+    noise = np.abs(replicates - gaps).sum(axis=1)
+    (least, _), (_, most) = (percentile_interval(x) for x in (np.abs(replicates).sum(axis=1), noise))
+    low = max(error - float(most), 0.0)
+    return error, low, max(2 * error - float(least), error + float(most - noise.mean()), error)

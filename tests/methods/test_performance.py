@@ -374,6 +374,14 @@ def test_the_challenger_is_the_logistic_regression_of_scikit_learn_on_the_frames
     assert metric(result, "brier", "challenger").value == pytest.approx(np.mean((P - truth) ** 2), abs=1e-6)
 
 
+def test_the_challenger_decides_at_the_threshold_of_the_audit():
+    frame, train = people(300), people(300, seed=1)
+    inputs = toy_inputs(frame, known, target="y", train=train)
+    at = {t: replace(inputs, decision=Decision(inputs.decision.classes, ("yes",), t)) for t in (0.0, 1.0)}
+    assert metric(run(at[0.0]), "accuracy", "challenger").value == pytest.approx((frame["y"] == "yes").mean())
+    assert metric(run(at[1.0]), "accuracy", "challenger").value == pytest.approx((frame["y"] == "no").mean())
+
+
 def test_the_challenger_lives_with_missing_values_new_levels_and_several_classes():
     rng = np.random.default_rng(0)
 
@@ -438,6 +446,24 @@ def test_intervals_cover_the_truth():
             found = metric(result, name)
             hits[name] += found.low <= value <= found.high
     assert min(hits.values()) >= 33, hits
+
+
+@pytest.mark.parametrize("distortion", [1.0, 2.5])
+def test_intervals_of_the_calibration_error_cover_the_truth(distortion):
+    """As above, for scores that can be taken at their word and for scores that are too sure of themselves."""
+
+    def score(frame):
+        logit = frame["x"] + (frame["level"] == "a")
+        return (1 / (1 + np.exp(-distortion * logit))).to_numpy()
+
+    big = people(100_000, seed=99)
+    truth = metric(run(toy_inputs(big, score, target="y"), bootstrap=100), "calibration_error").value
+    hits = 0
+    for seed in range(40):
+        inputs = toy_inputs(people(300, seed=seed), score, target="y")
+        found = metric(run(inputs, seed=seed, bootstrap=300), "calibration_error")
+        hits += found.low <= truth <= found.high
+    assert hits >= 33, (hits, truth)
 
 
 def test_delong_is_narrower_with_more_rows_and_says_its_name():
