@@ -1,10 +1,8 @@
 """From the files that a spec names to the values that the tasks read."""
 
 import difflib
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +20,7 @@ from audit.core.model import Allow, Decision, Model, Scorer, Source, StoredScore
 from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table, encode
+from audit.engine.files import Steps, existing, file_sha256, read_rows, said
 from audit.spec.contradiction import check_data
 from audit.spec.load import Loaded
 
@@ -68,10 +67,10 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
         ModelError: the model cannot be loaded, or is refused.
     """
     spec = loaded.spec
-    evaluate, evaluate_record = _read(loaded, "evaluate", spec.data.evaluate)
+    evaluate, evaluate_record = read_rows(loaded, "evaluate", spec.data.evaluate)
     train, records = None, [evaluate_record]
     if spec.data.train is not None:
-        train, record = _read(loaded, "train", spec.data.train)
+        train, record = read_rows(loaded, "train", spec.data.train)
         records.append(record)
     names = _feature_names(loaded, evaluate, train)
     schema = _located(loaded, ("data",), lambda: _schema(loaded, names, evaluate, train))
@@ -115,85 +114,41 @@ def _digest(value: Any) -> str:
     return sha256(canonical_json(value))
 
 
-def _located(loaded: Loaded, steps: Sequence[str | int], action: Callable[[], T]) -> T:
+def _located(loaded: Loaded, steps: Steps, action: Callable[[], T]) -> T:
     """The value of `action`; what it raises for a reason of the data gets the line of the spec."""
     try:
         return action()
     except (ValueError, KeyError) as error:
         if isinstance(error, AuditError):
             raise
-        raise DataError(f"{loaded.at(*steps)}: {'.'.join(map(str, steps))}: {error}") from error
-
-
-def _read(loaded: Loaded, role: str, name: str) -> tuple[pd.DataFrame, InputRecord]:
-    """A file of rows and its record."""
-    where = f"{loaded.at('data', role)}: data.{role}"
-    path = loaded.file(name)
-    _refuse_missing(path, where, name)
-    try:
-        frame = _parse(path)
-    except ValueError as error:
-        raise DataError(f"{where}: {name} cannot be read: {str(error).splitlines()[0]}") from error
-    if not len(frame):
-        raise DataError(f"{where}: {name} has no rows")
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise DataError(f"{where}: {name} has two columns called {twice[0]!r}; rename one")
-    return frame, InputRecord(role=role, name=name, sha256=file_sha256(path), rows=len(frame))
-
-
-def _refuse_missing(path: Path, where: str, name: str) -> None:
-    if path.is_file():
-        return
-    beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "paths are relative to the spec"
-    raise SpecError(f"{where}: there is no file {name!r}; {hint}")
-
-
-def _parse(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    if path.suffix == ".csv" or path.name.endswith(".csv.gz"):
-        return pd.read_csv(path, low_memory=False)
-    raise ValueError(f"{path.suffix or 'no suffix'!r} is not a known kind of file; use .csv, .csv.gz or .parquet")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        raise DataError(said(loaded, steps, str(error))) from error
 
 
 def _feature_names(loaded: Loaded, evaluate: pd.DataFrame, train: pd.DataFrame | None) -> tuple[str, ...]:
     """What the model is given; every column that the spec names is looked up, all problems at once."""
     data = loaded.spec.data
     known = list(map(str, evaluate.columns))
-    named: list[tuple[tuple[str | int, ...], str]] = [
-        (("data", "protected", i), p) for i, p in enumerate(data.protected)
-    ]
+    named: list[tuple[Steps, str]] = [(("data", "protected", i), p) for i, p in enumerate(data.protected)]
     named += [(("data", "id"), data.id)] if data.id else []
     named += [(("data", "target", "column"), data.target.column)] if data.target else []
     named += [(("data", "production_score"), data.production_score)] if data.production_score else []
     named += [(("model", "features", i), name) for i, name in enumerate(loaded.spec.model.features or ())]
     named += [(("data", "columns", name), name) for name in data.columns]
-    problems = [
-        f"{loaded.at(*steps)}: {_unknown(name, known, data.evaluate)}" for steps, name in named if name not in known
-    ]
+    problems = [said(loaded, steps, _unknown(name, known, data.evaluate)) for steps, name in named if name not in known]
     stored = loaded.spec.model.columns_read()
     apart = {data.id, data.production_score, data.target and data.target.column, *data.protected, *stored}
     names = loaded.spec.model.features or tuple(name for name in known if name not in apart)
     if train is not None:
         needed = [*names, *([data.target.column] if data.target else [])]
         problems += [
-            f"{loaded.at('data', 'train')}: data.train: {_unknown(name, list(train.columns), str(data.train))}"
+            said(loaded, ("data", "train"), _unknown(name, list(train.columns), str(data.train)))
             for name in needed
             if name not in train.columns and name in known
         ]
     if problems:
         raise SpecError(problems)
     if not names:
-        raise SpecError(f"{loaded.at('model')}: no column is left to be a feature; list them under `model.features`")
+        raise SpecError(said(loaded, ("model",), "no column is left to be a feature; list them under `model.features`"))
     return names
 
 
@@ -224,8 +179,7 @@ def _load_model(
 ) -> tuple[Model | StoredScores, InputRecord | None]:
     adapter, record, path = loaded.spec.model, None, None
     if adapter.file is not None:
-        path = loaded.file(adapter.file)
-        _refuse_missing(path, f"{loaded.at('model', 'path')}: model.path", adapter.file)
+        path = existing(loaded, ("model", "path"), adapter.file)
         record = InputRecord(role="model", name=adapter.file, sha256=file_sha256(path))
     source = Source(
         path=None if path is None else str(path),
@@ -244,20 +198,18 @@ def _load_model(
 def _decision(loaded: Loaded, model: Model | StoredScores, favourable: tuple[str, ...]) -> Decision:
     """The decision rule, once the classes of the model are known."""
     strange = [label for label in favourable if label not in model.classes]
-    where = loaded.at("data", "target", "favourable")
+    where: Steps = ("data", "target", "favourable")
     if strange:
-        raise SpecError(
-            f"{where}: favourable {strange[0]!r} is no class of the model; its classes are {', '.join(model.classes)}"
-        )
+        text = f"{strange[0]!r} is no class of the model; its classes are {', '.join(model.classes)}"
+        raise SpecError(said(loaded, where, text))
     if favourable and len(favourable) == len(model.classes):
-        raise SpecError(f"{where}: every class of the model is favourable; leave at least one out")
+        raise SpecError(said(loaded, where, "every class of the model is favourable; leave at least one out"))
     rule = loaded.spec.model.decision
     if rule is None:
         return Decision(model.classes, favourable)
     if not favourable:
-        raise SpecError(
-            f"{loaded.at('model', 'decision')}: a threshold on p(favourable) needs `data.target.favourable`"
-        )
+        text = "a threshold on p(favourable) needs `data.target.favourable`"
+        raise SpecError(said(loaded, ("model", "decision"), text))
     return Decision(model.classes, favourable, rule.at_least)
 
 
@@ -279,10 +231,9 @@ def _ids(loaded: Loaded, role: str, frame: pd.DataFrame) -> tuple[str, ...]:
     ids = tuple(label_of(value) for value in frame[column])
     if len(set(ids)) < len(ids) and role == "evaluate":
         twice = frame[column][frame[column].duplicated()].iloc[0]
-        raise DataError(
-            f"{loaded.at('data', 'id')}: data.id: {column!r} is not unique: {twice!r} stands in more than one row of "
-            f"{loaded.spec.data.evaluate}; name a column that is"
-        )
+        file = loaded.spec.data.evaluate
+        text = f"{column!r} is not unique: {twice!r} stands in more than one row of {file}; name a column that is"
+        raise DataError(said(loaded, ("data", "id"), text))
     return ids
 
 
@@ -294,21 +245,18 @@ def _labels(
     Raises:
         DataError: some are missing, unknown to the model, or all are the same.
     """
-    where = f"{loaded.at('data', 'target')}: data.target: column {values.name!r} of data.{role}"
+    steps, column = ("data", "target"), f"column {values.name!r} of data.{role}"
     missing = np.flatnonzero(values.isna().to_numpy())
     if len(missing):
         shown = ", ".join(ids[i] for i in missing[:3])
-        raise DataError(
-            f"{where} is missing in {len(missing)} of {len(values)} rows (first: {shown}); "
-            "leave those rows out, or drop `target`"
-        )
+        text = f"{column} is missing in {len(missing)} of {len(values)} rows (first: {shown}); "
+        raise DataError(said(loaded, steps, text + "leave those rows out, or drop `target`"))
     labels = values.map(label_of)
     strange = sorted(set(labels) - set(decision.classes))
     if strange:
-        raise DataError(f"{where} holds {strange[0]!r}, which is no class of the model ({', '.join(decision.classes)})")
+        text = f"{column} holds {strange[0]!r}, which is no class of the model ({', '.join(decision.classes)})"
+        raise DataError(said(loaded, steps, text))
     if len(set(labels)) == 1:
-        raise DataError(
-            f"{where} holds one class only ({labels.iloc[0]!r}), so nothing about right and wrong can be measured; "
-            "check the file, or drop `target`"
-        )
+        text = f"{column} holds one class only ({labels.iloc[0]!r}), so right and wrong cannot be told apart; "
+        raise DataError(said(loaded, steps, text + "check the file, or drop `target`"))
     return labels

@@ -25,6 +25,7 @@ from audit.core.model import Allow
 from audit.core.plan import Part, Plan
 from audit.core.sample import SampleSettings, ScoreCheck, draw
 from audit.engine.execute import evaluated_rows, runnable, task_rng
+from audit.engine.files import existing, said
 from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository
@@ -72,6 +73,7 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
     options, progress, out = options or Options(), progress or Quiet(), Path(out)
     begun = time.time()
     loaded = load_spec(Path(spec), options.overrides)
+    _opinion_text(loaded)  # a missing file is said before the work, not after it
     bundle = _open_bundle(out, loaded)
     with threadpool_limits(1):
         loading = load_inputs(loaded, options.allow)
@@ -140,7 +142,7 @@ def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progre
         if inputs.model is not None:
             result = replace(result, metrics=(*result.metrics, evaluated_rows(len(inputs.evaluate))))
     except ModelError as error:
-        raise ModelError([f"{loaded.at('model')}: model: {problem}" for problem in error.problems]) from error
+        raise ModelError([said(loaded, ("model",), problem) for problem in error.problems]) from error
     bundle.put(task.id, task.kind, task.key, result)
     progress.end(task.id, "ok")
 
@@ -194,6 +196,14 @@ def _as_of(loaded: Loaded, options: Options) -> str | None:
     return day.isoformat() if day else None
 
 
+def _opinion_text(loaded: Loaded) -> str:
+    """The auditor's reasons, in Markdown."""
+    given = loaded.spec.report.opinion
+    if given is None or given.text is None:
+        return ""
+    return existing(loaded, ("report", "opinion", "text"), given.text).read_text(encoding="utf-8")
+
+
 def _opinion(loaded: Loaded, findings: Sequence[Finding]) -> dict[str, Any]:
     """The auditor's opinion, refused where its word is stronger than the findings support."""
     strongest, reason = strongest_opinion(findings)
@@ -202,12 +212,7 @@ def _opinion(loaded: Loaded, findings: Sequence[Finding]) -> dict[str, Any]:
         return {"word": None, "by": "", "text": "", "status": "none", "strongest": strongest, "reason": reason}
     strength: dict[OpinionWord, int] = {"unqualified": 2, "qualified": 1, "adverse": 0, "disclaimer": 0}
     status = "refused" if strength[given.word] > strength[strongest] else "issued"
-    text = ""
-    if given.text is not None:
-        path = loaded.file(given.text)
-        if not path.is_file():
-            raise SpecError(f"{loaded.at('report', 'opinion', 'text')}: report.opinion.text: no file {given.text!r}")
-        text = path.read_text(encoding="utf-8")
+    text = _opinion_text(loaded)
     return {
         "word": given.word, "by": given.by, "text": text, "status": status, "strongest": strongest, "reason": reason,
     }  # fmt: skip
