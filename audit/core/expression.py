@@ -13,7 +13,7 @@ a rule is broken by what is false.
 import difflib
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -63,6 +63,11 @@ class _Values:
     missing: Bools | bool
     shown: str
 
+    @property
+    def unknown(self) -> bool:
+        """Whether no row has a value, so that nothing says whether it would be a number or a text."""
+        return bool(np.all(self.missing))
+
 
 _Node = Callable[[Columns, int], Truth | _Values]
 
@@ -87,9 +92,9 @@ class Expression:
             ExpressionError: a comparison of a number with a text, or a value where a condition is needed.
         """
         answer = self.node(columns, n)
-        if isinstance(answer, _Values):
+        if isinstance(answer, _Values) and np.asarray(answer.values).dtype != np.bool_ and not answer.unknown:
             raise ExpressionError(f"{self.text!r} is a value; a condition is needed, such as {answer.shown} > 0")
-        return answer
+        return _truth(answer, n)
 
 
 def parse(text: str, known: tuple[str, ...] | None = None) -> Expression:
@@ -114,7 +119,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
             start = position + len(text[position:]) - len(text[position:].lstrip())
-            raise ExpressionError(f"{text!r}: {text[start]!r} at character {start + 1} is not part of the language")
+            hint = "; equality is written ==" if text[start] == "=" else ""
+            raise ExpressionError(
+                f"{text!r}: {text[start]!r} at character {start + 1} is not part of the language{hint}"
+            )
         yield match.lastgroup, match.group(match.lastgroup), match.start(match.lastgroup)
         position = match.end()
     yield "end", "", len(text)
@@ -150,16 +158,16 @@ class _Parser:
         return None
 
     def either(self) -> _Node:
-        node = self.both()
+        nodes = [self.both()]
         while self.take("or"):
-            node = _logic(node, self.both(), any_true=True)
-        return node
+            nodes.append(self.both())
+        return _logic(nodes, any_true=True)
 
     def both(self) -> _Node:
-        node = self.negated()
+        nodes = [self.negated()]
         while self.take("and"):
-            node = _logic(node, self.negated(), any_true=False)
-        return node
+            nodes.append(self.negated())
+        return _logic(nodes, any_true=False)
 
     def negated(self) -> _Node:
         if self.take("not"):
@@ -182,10 +190,7 @@ class _Parser:
             chain.append(_comparison(self.text, sign, left, right))
             left = right
         if chain:
-            node = chain[0]
-            for further in chain[1:]:
-                node = _logic(node, further, any_true=False)
-            return node
+            return _logic(chain, any_true=False)
         if self.take("is"):
             inverted = self.take("not") is not None
             if not self.take("missing"):
@@ -203,12 +208,12 @@ class _Parser:
     def members(self, left: _Node) -> _Node:
         if not self.take("["):
             self.fail("a list such as ['a', 'b']")
-        node = _comparison(self.text, "==", left, self.literal())
+        nodes = [_comparison(self.text, "==", left, self.literal())]
         while self.take(","):
-            node = _logic(node, _comparison(self.text, "==", left, self.literal()), any_true=True)
+            nodes.append(_comparison(self.text, "==", left, self.literal()))
         if not self.take("]"):
             self.fail("`,` or `]`")
-        return node
+        return _logic(nodes, any_true=True)
 
     def literal(self) -> _Node:
         sign = -1.0 if self.take("-") else 1.0
@@ -224,20 +229,20 @@ class _Parser:
         self.fail("a number, a quoted text, `true` or `false`")
 
     def sum(self) -> _Node:
-        node = self.product()
+        first, rest = self.product(), []
         while sign := self.take("+", "-"):
-            node = _arithmetic(self.text, sign, node, self.product())
-        return node
+            rest.append((sign, self.product()))
+        return _arithmetic(self.text, first, rest)
 
     def product(self) -> _Node:
-        node = self.unary()
+        first, rest = self.unary(), []
         while sign := self.take("*", "/"):
-            node = _arithmetic(self.text, sign, node, self.unary())
-        return node
+            rest.append((sign, self.unary()))
+        return _arithmetic(self.text, first, rest)
 
     def unary(self) -> _Node:
         if self.take("-"):
-            return _arithmetic(self.text, "-", _constant(0.0), self.nested(self.unary))
+            return _arithmetic(self.text, _constant(0.0), [("-", self.nested(self.unary))])
         return self.atom()
 
     def atom(self) -> _Node:
@@ -262,13 +267,26 @@ class _Parser:
         self.names[name] = None
 
         def node(columns: Columns, n: int) -> _Values:
-            series = columns[name]
-            values = series.to_numpy()
-            if values.dtype == object:
-                values = series.astype(str).to_numpy(dtype=object)
-            return _Values(values, series.isna().to_numpy(), f"`{name}`")
+            missing = columns[name].isna().to_numpy()
+            return _Values(_plain(columns[name], missing), missing, f"`{name}`")
 
         return node
+
+
+def _plain(series: "pd.Series[Any]", missing: Bools) -> NDArray[Any]:
+    """The values as truth values, numbers or texts; the type is that of the values that are there.
+
+    A column that holds truth values or numbers must not turn into texts because some of them are missing.
+    """
+    values = series.to_numpy()
+    if values.dtype != object:
+        return values
+    present = values[~missing]
+    if all(isinstance(value, bool | np.bool_) for value in present):
+        return np.asarray(np.where(missing, False, values), dtype=bool)
+    if all(isinstance(value, int | float | np.number) for value in present):
+        return np.asarray(np.where(missing, np.nan, values), dtype=np.float64)
+    return series.astype(str).to_numpy(dtype=object)
 
 
 def _constant(value: Scalar) -> _Node:
@@ -281,28 +299,35 @@ def _values(answer: Truth | _Values, text: str) -> _Values:
     return answer
 
 
-def _truth(answer: Truth | _Values) -> Truth:
+def _truth(answer: Truth | _Values, n: int) -> Truth:
     if isinstance(answer, Truth):
         return answer
-    values = np.asarray(answer.values)
+    if answer.unknown:
+        return Truth(np.zeros(n, dtype=bool), np.zeros(n, dtype=bool))
+    values, known = np.asarray(answer.values), ~np.asarray(answer.missing)
     if values.dtype != np.bool_:
         raise ExpressionError(f"{answer.shown} is a value where a condition is needed")
-    return Truth(values & ~np.asarray(answer.missing), ~values & ~np.asarray(answer.missing))
+    return Truth(np.broadcast_to(np.asarray(values & known), n), np.broadcast_to(np.asarray(~values & known), n))
 
 
-def _logic(left: _Node, right: _Node, *, any_true: bool) -> _Node:
+def _logic(nodes: Sequence[_Node], *, any_true: bool) -> _Node:
+    """One of the conditions, or all of them; a single one is itself. A loop: long chains must not nest."""
+    if len(nodes) == 1:
+        return nodes[0]
+
     def node(columns: Columns, n: int) -> Truth:
-        a, b = _truth(left(columns, n)), _truth(right(columns, n))
+        truths = [_truth(condition(columns, n), n) for condition in nodes]
+        true, false = np.stack([t.true for t in truths]), np.stack([t.false for t in truths])
         if any_true:
-            return Truth(a.true | b.true, a.false & b.false)
-        return Truth(a.true & b.true, a.false | b.false)
+            return Truth(np.asarray(true.any(axis=0)), np.asarray(false.all(axis=0)))
+        return Truth(np.asarray(true.all(axis=0)), np.asarray(false.any(axis=0)))
 
     return node
 
 
 def _negation(inner: _Node) -> _Node:
     def node(columns: Columns, n: int) -> Truth:
-        truth = _truth(inner(columns, n))
+        truth = _truth(inner(columns, n), n)
         return Truth(truth.false, truth.true)
 
     return node
@@ -319,6 +344,8 @@ def _is_missing(inner: _Node) -> _Node:
 def _comparison(text: str, sign: str, left: _Node, right: _Node) -> _Node:
     def node(columns: Columns, n: int) -> Truth:
         a, b = _values(left(columns, n), text), _values(right(columns, n), text)
+        if a.unknown or b.unknown:
+            return Truth(np.zeros(n, dtype=bool), np.zeros(n, dtype=bool))
         x, y = np.asarray(a.values), np.asarray(b.values)
         kinds = {x.dtype.kind in "OUS", y.dtype.kind in "OUS"}
         if len(kinds) > 1:
@@ -333,15 +360,26 @@ def _comparison(text: str, sign: str, left: _Node, right: _Node) -> _Node:
     return node
 
 
-def _arithmetic(text: str, sign: str, left: _Node, right: _Node) -> _Node:
+def _arithmetic(text: str, first: _Node, rest: Sequence[tuple[str, _Node]]) -> _Node:
+    """The first value, then each sign applied with its value from left to right; alone, it is itself."""
+    if not rest:
+        return first
+
     def node(columns: Columns, n: int) -> _Values:
-        a, b = _values(left(columns, n), text), _values(right(columns, n), text)
-        x, y = np.asarray(a.values), np.asarray(b.values)
-        if "O" in {x.dtype.kind, y.dtype.kind} or "U" in {x.dtype.kind, y.dtype.kind}:
-            raise ExpressionError(f"{text!r} calculates with a text: {a.shown} {sign} {b.shown}")
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values = _ARITHMETIC[sign](x.astype(np.float64), y.astype(np.float64))
-        missing = np.asarray(a.missing) | np.asarray(b.missing) | ~np.isfinite(values)
-        return _Values(values, missing, f"{a.shown} {sign} {b.shown}")
+        total = _number(first(columns, n), text)
+        for sign, further in rest:
+            value = _number(further(columns, n), text)
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                numbers = _ARITHMETIC[sign](total.values, value.values)
+            missing = np.asarray(total.missing) | np.asarray(value.missing) | ~np.isfinite(numbers)
+            total = _Values(numbers, missing, "the sum or product")
+        return total
 
     return node
+
+
+def _number(answer: Truth | _Values, text: str) -> _Values:
+    values = _values(answer, text)
+    if np.asarray(values.values).dtype.kind in "OUS":
+        raise ExpressionError(f"{text!r} calculates with a text: {values.shown}")
+    return _Values(np.asarray(values.values, dtype=np.float64), values.missing, values.shown)

@@ -70,8 +70,7 @@ def verify(ctx: Context, generator: Generator, rows: Table, positions: Ints, bef
     """
     _check_shapes(rows, found)
     decision, schema = ctx.inputs.decision, rows.schema
-    order = np.argsort(found.row, kind="stable")
-    row, codes = found.row[order], found.codes[order]
+    row, codes = found.row, found.codes
     broken = _broken(generator.constraint(ctx.inputs.policy), rows.codes[row], codes)
     broken["duplicate"] = _repeated(row, codes)
     readable = np.flatnonzero(~broken["type"] & ~broken["duplicate"])
@@ -144,6 +143,8 @@ def _check_shapes(rows: Table, found: Found) -> None:
         raise ValueError(
             f"counterfactuals of shape {found.codes.shape} for {m} of {n} rows, {len(rows.schema)} features"
         )
+    if (np.diff(found.row) < 0).any():
+        raise ValueError("`row` must not fall: the counterfactuals of a row stand together, in the order of the rows")
     if not len(found.proven) == len(found.reasons) == len(found.evaluated) == n:
         raise ValueError(f"`proven`, `reasons` and `evaluated` must have one entry for each of the {n} rows")
 
@@ -176,7 +177,7 @@ def _repeated(row: Ints, codes: Floats) -> Bools:
 
 def _place(owner: Ints) -> Ints:
     """For each entry its position among those of the same owner."""
-    return pd.Series(owner).groupby(owner).cumcount().to_numpy()
+    return np.asarray(pd.Series(owner).groupby(owner).cumcount(), dtype=np.int64)
 
 
 def _score(decision: Decision, P: Floats, before: Ints) -> Floats:

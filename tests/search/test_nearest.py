@@ -72,6 +72,21 @@ def test_a_flip_that_breaks_a_rule_is_passed_by() -> None:
     assert found.codes[0, :2].tolist() == [1, 1]
 
 
+def test_neighbours_that_become_one_make_room_for_others() -> None:
+    """b is immutable and a whole: the first three neighbours are projected on a = 6, the fourth on 7."""
+    frame = pd.DataFrame({"a": [0, 6, 6, 6, 7], "b": [0.0, 0.1, 0.2, 0.3, 0.4]})
+    inputs = toy_inputs(frame, lambda f: (f["a"] > 5) * 0.8 + 0.1, features={"a": ANY}, sample_rows=[0])
+    assert search(inputs, per_row=2, constraints="policy", proof_rows=0).codes.tolist() == [[6, 0], [7, 0]]
+
+
+def test_a_hair_beyond_the_threshold_is_neither_a_flip_nor_a_proof() -> None:
+    frame = pd.DataFrame({"a": [0, 1]})
+    inputs = toy_inputs(frame, lambda f: np.where(f["a"] == 1, 0.5 - 5e-7, 0.9), sample_rows=[0])
+    found = search(inputs)
+    assert len(found.row) == 0
+    assert not found.proven[0]
+
+
 def test_several_neighbours_best_first_without_duplicates() -> None:
     frame = pd.DataFrame({"a": [0.0, 6.0, 8.0, 10.0, 6.0], "b": [0.0, 1.0, 2.0, 3.0, 9.0]})
     inputs = toy_inputs(frame, lambda f: (f["a"] > 5) * 0.8 + 0.1, sample_rows=[0])
@@ -146,7 +161,7 @@ def test_every_answer_flips_and_is_counted() -> None:
 
 def test_without_constraints_any_unlike_reference_row_is_enough() -> None:
     """One single row of 3,000 has another outcome; the first 100 that are looked at do not hold it."""
-    train = pd.DataFrame({"a": np.zeros(3000), "b": np.arange(3000) % 7})
+    train = pd.DataFrame({"a": np.arange(3000) % 2 / 4, "b": np.arange(3000) % 7})
     train.loc[1234, "a"] = 5.0
     frame = pd.DataFrame({"a": [0.0, 0.0], "b": [1, 6]})
     inputs = toy_inputs(frame, lambda f: (f["a"] > 4) * 0.8 + 0.1, train=train)

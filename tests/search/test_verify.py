@@ -171,6 +171,15 @@ def test_an_answer_of_the_wrong_shape_is_an_error(fault: dict[str, Any]) -> None
         check(replace(answer({"duration": 40}), **fault))
 
 
+def test_rows_out_of_order_are_an_error() -> None:
+    frame = pd.DataFrame({"a": [0.0, 1.0, 9.0]})
+    given = toy_inputs(frame, lambda f: (f["a"] > 5) * 0.8 + 0.1)
+    assert given.sample is not None
+    found = Found(np.array([1, 0]), np.array([[9.0], [9.0]]), np.zeros(3, bool), [""] * 3, np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="must not fall"):
+        verify(toy_context(given), Nearest(), given.sample.table, np.arange(3), np.array([0, 0, 1]), found)
+
+
 def test_rows_that_were_not_searched_are_not_applicable() -> None:
     frame = pd.DataFrame({"a": [0.0, 1.0, 9.0, 8.0]})
     given = toy_inputs(frame, lambda f: (f["a"] > 5) * 0.8 + 0.1)
