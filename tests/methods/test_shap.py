@@ -1,15 +1,14 @@
-"""Shapley values against hand formulas, brute force over all coalitions, and the package shap."""
+"""Each explainer against hand formulas, brute force, and the package shap."""
 
 import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.compose import ColumnTransformer
+from shap_case import brute_force, codes, encoded, fitted, how, metric, people, run, wide
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -18,176 +17,14 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     VotingClassifier,
 )
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from audit.core.method import Refusal
-from audit.core.plan import Part
-from audit.core.shapley import column_sources, draw_orders, shapley_values
-from audit.core.table import decode
-from audit.methods.shapley import Shap
 from audit.models.scikit import FittedModel
-from audit.testing import ToyModel, toy_context, toy_inputs
-
-
-def run(inputs, seed=0, **settings):
-    return Shap(**settings).run(toy_context(inputs, seed), Part(index=0))
-
-
-def wide(result):
-    """Local values: rows by instance, columns by feature; one score."""
-    return result.tables["shap_local"].pivot_table(index="instance", columns="feature", values="value")
-
-
-def metric(result, name):
-    return [m.value for m in result.metrics if m.name == name]
-
-
-def how(result):
-    (note,) = [n for n in result.notes if n.code in {"linear", "tree", "permutation"}]
-    return note
-
-
-def codes(result):
-    return {n.code for n in result.notes}
-
-
-def fitted(model, X, y):
-    model.fit(X, y)
-    names = getattr(model, "feature_names_in_", None)
-    classes = tuple(map(str, model.classes_))
-    return FittedModel(model, classes, None if names is None else tuple(names))
-
-
-def people(n=120, seed=0):
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {"age": rng.integers(18, 80, n), "amount": rng.normal(0, 1, n), "home": rng.choice(["own", "rent", "free"], n)}
-    )
-    score = 0.05 * (frame["age"] - 45) + frame["amount"] + 1.5 * (frame["home"] == "own")
-    return frame, np.where(score + rng.logistic(size=n) > 0, "yes", "no")
-
-
-def encoded(last):
-    columns = ColumnTransformer([("n", StandardScaler(), ["age", "amount"]), ("l", OneHotEncoder(), ["home"])])
-    return make_pipeline(columns, last)
-
-
-def brute_force(score, row, background):
-    """Shapley values by the formula over all coalitions; every mean over the background is taken one row at a time."""
-    d = len(row)
-
-    def worth(known):
-        return np.mean([score(np.array([row[j] if j in known else b[j] for j in range(d)])) for b in background])
-
-    values = np.zeros(d)
-    for j in range(d):
-        others = [k for k in range(d) if k != j]
-        for size in range(d):
-            for known in combinations(others, size):
-                weight = math.factorial(size) * math.factorial(d - size - 1) / math.factorial(d)
-                values[j] += weight * (worth({*known, j}) - worth(set(known)))
-    return values
-
-
-# The arithmetic
-
-
-def test_a_hand_calculated_product():
-    # f = x1 x2 + x3, background at the origin: the product is shared in halves, x3 has its own.
-    values, base = shapley_values(
-        lambda rows: (rows[:, 0] * rows[:, 1] + rows[:, 2])[:, None],
-        np.array([[2.0, 3.0, 5.0]]),
-        np.zeros((1, 3)),
-        draw_orders(3, 5, np.random.default_rng(0)),
-    )
-    np.testing.assert_allclose(values[0, :, 0], [3, 3, 5], atol=1e-12)
-    assert base.tolist() == [0]
-
-
-def test_three_features_are_exact_by_brute_force():
-    rng = np.random.default_rng(1)
-    rows, background = rng.normal(size=(4, 3)), rng.normal(size=(7, 3))
-
-    def score(x):
-        return x[..., 0] * x[..., 1] * x[..., 2] + np.sin(x[..., 0]) - x[..., 1] ** 2
-
-    orders = draw_orders(3, 5, rng)
-    assert len(orders) == 6
-    values, base = shapley_values(lambda x: score(x)[:, None], rows, background, orders)
-    for row, found in zip(rows, values[:, :, 0], strict=True):
-        np.testing.assert_allclose(found, brute_force(score, row, background), atol=1e-12)
-        assert base[0] + found.sum() == pytest.approx(score(row), abs=1e-12)
-
-
-def test_one_drawn_order_and_its_reverse_are_exact_for_pairs():
-    rng = np.random.default_rng(2)
-    rows, background = rng.normal(size=(3, 5)), rng.normal(size=(4, 5))
-
-    def score(x):
-        return x[..., 0] * x[..., 3] + x[..., 1] * x[..., 2] - x[..., 4] * x[..., 0]
-
-    values, _ = shapley_values(lambda x: score(x)[:, None], rows, background, draw_orders(5, 1, rng))
-    for row, found in zip(rows, values[:, :, 0], strict=True):
-        np.testing.assert_allclose(found, brute_force(score, row, background), atol=1e-12)
-
-
-def test_drawn_orders_come_near_the_truth_beyond_pairs():
-    rng = np.random.default_rng(3)
-    rows, background = rng.normal(size=(3, 5)), rng.normal(size=(4, 5))
-
-    def score(x):
-        return np.tanh(x.sum(axis=-1))
-
-    orders = draw_orders(5, 1000, rng)
-    values, _ = shapley_values(lambda x: score(x)[:, None], rows, background, orders)
-    for row, found in zip(rows, values[:, :, 0], strict=True):
-        np.testing.assert_allclose(found, brute_force(score, row, background), atol=0.02)
-
-
-def test_many_coalitions_are_asked_in_blocks(monkeypatch):
-    monkeypatch.setattr("audit.core.shapley.BLOCK_ROWS", 10)
-    test_three_features_are_exact_by_brute_force()
-
-
-def test_the_source_of_each_column_is_found():
-    frame, _ = people(40)
-    inputs = toy_inputs(frame, lambda f: np.full(len(f), 0.5))
-    columns = ColumnTransformer(
-        [("l", OneHotEncoder(), ["home"]), ("n", StandardScaler(), ["amount", "age"]), ("c", "passthrough", ["age"])]
-    ).fit(frame)
-    sources = column_sources(lambda c: columns.transform(decode(inputs.schema, c)), inputs.evaluate.codes)
-    assert sources is not None
-    assert sources.tolist() == [2, 2, 2, 1, 0, 0]
-
-
-@pytest.mark.parametrize(
-    "mix",
-    [
-        lambda c: np.column_stack([c[:, 0], c[:, 0] * c[:, 1]]),
-        lambda c: c / np.linalg.norm(c, axis=1, keepdims=True),
-        lambda c: np.column_stack([c[:, 0], np.arange(len(c)) % 12]),  # moves with no feature
-    ],
-)
-def test_columns_of_several_features_or_of_none_have_no_source(mix):
-    assert column_sources(mix, np.random.default_rng(0).normal(size=(12, 2))) is None
-
-
-def test_a_missing_value_that_is_imputed_still_has_its_source():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": rng.normal(size=30), "b": rng.normal(size=30)})
-    frame.loc[::5, "a"] = np.nan
-    inputs = toy_inputs(frame, lambda f: np.full(len(f), 0.5))
-    imputer = SimpleImputer(add_indicator=True).fit(frame)
-    sources = column_sources(lambda c: imputer.transform(decode(inputs.schema, c)), inputs.evaluate.codes)
-    assert sources is not None
-    assert sources.tolist() == [0, 1, 0]
-
-
-# The explainers
+from audit.testing import toy_inputs
 
 
 def test_linear_values_are_coefficient_times_distance_from_the_mean():
@@ -404,9 +241,6 @@ def test_a_model_that_answers_by_chance_is_found_out():
     assert note.severity == "major"
 
 
-# What is reported
-
-
 @pytest.mark.parametrize(
     "last", [RandomForestClassifier(5, random_state=0), HistGradientBoostingClassifier(max_iter=9)]
 )
@@ -427,98 +261,3 @@ def test_values_right_beside_a_threshold_take_the_right_branch(last):
     result = run(toy_inputs(frame, FittedModel(model, ("no", "yes"), None)), rows=1000, background=1000)
     assert how(result).code == "tree"
     assert metric(result, "additivity_error")[0] < 1e-6
-
-
-def test_the_table_is_ranked_and_its_intervals_hold_the_value():
-    frame, y = people()
-    table = run(toy_inputs(frame, fitted(encoded(LogisticRegression()), frame, y))).tables["shap_global"]
-    assert table["rank"].tolist() == [1, 2, 3]
-    assert table["mean_abs"].is_monotonic_decreasing
-    assert ((table["low"] < table["mean_abs"]) & (table["mean_abs"] < table["high"])).all()
-    assert (table["n"] == 100).all()
-
-
-def test_intervals_cover_the_value_of_all_rows():
-    """20 draws of 60 rows of 1,500: at least 16 of 20 intervals of each feature hold the mean over all rows."""
-    frame, y = people(1500)
-    model = fitted(encoded(LogisticRegression()), frame, y)
-    inputs = toy_inputs(frame, model, train=frame.iloc[:50].reset_index(drop=True))
-    settings = {"background": 50, "bootstrap": 200}
-    truth = run(inputs, rows=1500, **settings).tables["shap_global"].set_index("feature")["mean_abs"]
-    hits = dict.fromkeys(truth.index, 0)
-    for seed in range(20):
-        table = run(inputs, seed=seed + 1, rows=60, **settings).tables["shap_global"].set_index("feature")
-        for name in hits:
-            hits[name] += table["low"][name] <= truth[name] <= table["high"][name]
-    assert min(hits.values()) >= 16, hits
-
-
-def test_only_drawn_rows_are_explained_and_the_background_comes_from_training():
-    frame, y = people(40)
-    model = fitted(encoded(LogisticRegression()), frame, y)
-    inputs = toy_inputs(frame, model, train=people(25, seed=9)[0])
-    drawn = np.arange(40) < 15
-    result = run(replace(inputs, sample=replace(inputs.sample, drawn=drawn)))
-    assert set(result.tables["shap_local"]["instance"]) == set(map(str, range(15)))
-    assert metric(result, "explained_rows") == [15]
-    assert metric(result, "background_rows") == [25]
-    assert how(result).args["data"] == "training"
-    with pytest.raises(Refusal, match="no audited row"):
-        run(replace(inputs, sample=replace(inputs.sample, drawn=drawn & False)))
-
-
-def test_what_the_model_is_asked_for_is_bounded_and_the_cut_is_told():
-    X = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 6)), columns=list("abcdef"))
-    inputs = toy_inputs(X, lambda f: np.asarray(1 / (1 + np.exp(-f["a"] * f["b"]))))
-    before = inputs.model.rows
-    result = run(inputs, background=10, most_evaluated=5000)
-    assert inputs.model.rows - before <= 5000
-    (note,) = [n for n in result.notes if n.code == "fewer_rows"]
-    assert note.args["rows"] == metric(result, "explained_rows")[0] < note.args["wanted"] == 50
-
-
-def test_reading_the_model_asks_for_no_rows():
-    frame, y = people()
-    inputs = toy_inputs(frame, fitted(encoded(LogisticRegression()), frame, y))
-    before = inputs.model.rows
-    run(inputs)
-    assert inputs.model.rows == before
-
-
-def test_the_seed_alone_decides_and_global_randomness_is_left_alone():
-    frame, y = people()
-    for model in (ToyModel(lambda f: np.full(len(f), 0.5)), fitted(encoded(RandomForestClassifier(5)), frame, y)):
-        inputs = toy_inputs(frame, model)
-        np.random.seed(1)  # noqa: NPY002 - the state that must not move
-        state = np.random.get_state()[1].copy()  # noqa: NPY002
-        first = run(inputs, seed=3, rows=20)
-        np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
-        np.random.seed(2)  # noqa: NPY002
-        second = run(inputs, seed=3, rows=20)
-        pd.testing.assert_frame_equal(first.tables["shap_local"], second.tables["shap_local"])
-        other = run(inputs, seed=4, rows=20)
-        assert not other.tables["shap_local"]["instance"].equals(first.tables["shap_local"]["instance"])
-
-
-def test_a_single_row_has_no_interval():
-    frame, y = people()
-    table = run(toy_inputs(frame, fitted(encoded(LogisticRegression()), frame, y)), rows=1).tables["shap_global"]
-    assert table[["low", "high"]].isna().all(axis=None)
-
-
-@pytest.mark.parametrize("explainer", ["auto", "permutation"])
-def test_twice_the_rows_cost_at_most_about_twice_the_time(explainer):
-    frame, y = people(1600)
-    inputs = toy_inputs(frame, fitted(encoded(LogisticRegression()), frame, y))
-
-    def seconds(rows):
-        times = []
-        for _ in range(4):
-            start = time.process_time()
-            run(inputs, rows=rows, explainer=explainer, background=20, permutations=3)
-            times.append(time.process_time() - start)
-        return min(times)
-
-    seconds(20)  # imports
-    small, large = seconds(800), seconds(1600)
-    assert large <= 2.6 * small, (small, large)
