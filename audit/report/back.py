@@ -21,6 +21,16 @@ CARD = {
 }
 
 
+CHECKS = (
+    "Check that no file of the bundle was changed: audit verify BUNDLE.",
+    (
+        "Compute everything again from the spec, the data and the model, into a new folder: audit run SPEC -o FOLDER. "
+        "The report id and the payload digest must be those printed above."
+    ),
+    "Draw this report again from the bundle alone: audit render BUNDLE.",
+)
+
+
 def methods(source: Source) -> Iterator[Block]:
     """S6: each method with purpose, mechanism, signs of risk, strengths, limitations, settings and choices."""
     if not source.records:
@@ -137,16 +147,9 @@ def integrity(source: Source) -> Iterator[Block]:
         )
     )
     yield Heading("How to check this report", anchor="verify")
-    yield Bullets(
-        (
-            "Check that no file of the bundle was changed: audit verify, followed by the folder of the bundle.",
-            "Compute everything again from the spec, the data and the model: audit run, followed by the spec. The report id and "
-            "the payload digest must be those printed above.",
-            "Draw this report again from the bundle alone: audit render, followed by the folder of the bundle.",
-        )
-    )
+    yield Bullets(CHECKS)
     yield Para(
-        "The payload digest covers every file of the bundle except the rendered reports, so that it can be printed in them."
+        "The payload digest covers every file of the bundle but the rendered reports, so that they can print it."
     )
     inputs = tuple(
         (
@@ -244,5 +247,5 @@ def _register(source: Source, rows: list[tuple[Cell, ...]]) -> Grid:
         urgent = {OUTCOMES[outcome].word: i for i, outcome in enumerate(("fail", "unsure", "no_evidence", "pass"))}
         total = len(rows)
         rows = sorted(rows, key=lambda row: urgent.get(row[-1].text, 9))[:most]
-        note = f"{text.count(most)} of {text.count(total)} rows are shown, those that a gate judges first; results.json holds all."
+        note = f"{text.count(most)} of {text.count(total)} rows are shown, gated ones first; results.json has all."
     return Grid("Register of all numbers", columns, tuple(rows), note, tool=True, name="register")

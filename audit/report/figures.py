@@ -134,17 +134,12 @@ def square(
     def y(value: float) -> float:
         return r(top + side * (1 - min(max(value, 0.0), 1.0)))
 
-    marks: list[Mark] = []
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        marks.append(Mark("line", "grid", x(tick), top, x(tick), top + side))
-        marks.append(Mark("line", "grid", left, y(tick), left + side, y(tick)))
-        if tick in {0.0, 0.5, 1.0}:
-            marks.append(Mark("text", "tick", x(tick), top + side + 15, text=f"{tick:g}", anchor="middle"))
-            marks.append(Mark("text", "tick", left - 7, r(y(tick) + 4), text=f"{tick:g}", anchor="end"))
-    marks.append(Mark("line", "diagonal", x(0), y(0), x(1), y(1)))
-    for point in points:
-        if point.low is not None and point.high is not None:
-            marks.append(Mark("line", "whisker", x(point.x), y(point.low), x(point.x), y(point.high)))
+    marks = _square_grid(x, y, left, top, side)
+    marks += [
+        Mark("line", "whisker", x(p.x), y(p.low), x(p.x), y(p.high))
+        for p in points
+        if p.low is not None and p.high is not None
+    ]
     path = " ".join(f"{x(p.x):g},{y(p.y):g}" for p in points)
     if joined:
         marks.append(Mark("polyline", "curve", points=path))
@@ -210,6 +205,19 @@ def _label(text: str, x: float, y: float, length: int) -> list[Mark]:
 def _grid(ticks: Sequence[float], x: Callable[[float], float], top: float, bottom: float) -> list[Mark]:
     lines = [Mark("line", "grid", x(tick), top, x(tick), bottom) for tick in ticks]
     return lines + [Mark("text", "tick", x(t), bottom + 16, text=_tick(t), anchor="middle") for t in ticks]
+
+
+def _square_grid(
+    x: Callable[[float], float], y: Callable[[float], float], left: float, top: float, side: float
+) -> list[Mark]:
+    marks: list[Mark] = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        marks.append(Mark("line", "grid", x(tick), top, x(tick), top + side))
+        marks.append(Mark("line", "grid", left, y(tick), left + side, y(tick)))
+        if tick in {0.0, 0.5, 1.0}:
+            marks.append(Mark("text", "tick", x(tick), top + side + 15, text=f"{tick:g}", anchor="middle"))
+            marks.append(Mark("text", "tick", left - 7, r(y(tick) + 4), text=f"{tick:g}", anchor="end"))
+    return [*marks, Mark("line", "diagonal", x(0), y(0), x(1), y(1))]
 
 
 def _tick(value: float) -> str:

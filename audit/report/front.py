@@ -162,21 +162,16 @@ _NO_OPINION = OUTCOMES["no_evidence"].__class__("NO OPINION", "–", "none")
 
 
 def _not_tested(source: Source) -> Iterator[Block]:
-    rows = []
-    for view in gates(source):
-        if view.badge.word == "NOT TESTED":
-            rows.append(
-                (Cell(f"Gate {view.id}: {view.label}"), Cell(text.sentence(view.reason) or "No reason recorded"))
-            )
+    rows = [
+        (Cell(f"Gate {view.id}: {view.label}"), Cell(text.sentence(view.reason) or "No reason recorded"))
+        for view in gates(source)
+        if view.badge.word == "NOT TESTED"
+    ]
     for record in source.records:
         if record.status != "ok":
+            status = text.sentence(text.words(record.status))
             reason = text.sentence(record.message) or "No reason recorded"
-            rows.append(
-                (
-                    Cell(f"{source.words(record).title} ({record.id})"),
-                    Cell(f"{text.sentence(text.words(record.status))}: {reason}"),
-                )
-            )
+            rows.append((Cell(f"{source.words(record).title} ({record.id})"), Cell(f"{status}: {reason}")))
     if rows:
         yield Grid("Asked for, but without a result", (Column("What"), Column("Why")), tuple(rows), name="not-tested")
     yield Para(
@@ -190,8 +185,8 @@ def register(source: Source) -> Iterator[Block]:
     raised = findings(source)
     if raised:
         yield Para(
-            f"{len(raised)} finding{'' if len(raised) == 1 else 's'}, the most serious first. An id stays the same from run to run. "
-            "Due dates, dispositions and waivers need input from the organisation."
+            f"{len(raised)} finding{'' if len(raised) == 1 else 's'}, the most serious first. An id stays the same "
+            "from run to run. Due dates, dispositions and waivers need input from the organisation."
         )
         yield FindingCards(tuple(raised))
 
@@ -234,17 +229,11 @@ def model(source: Source) -> Iterator[Block]:
 
 
 def _schema(source: Source) -> Iterator[Block]:
-    rows = []
-    for feature in source.facts("schema") or ():
-        if isinstance(feature, Mapping):
-            rows.append(
-                (
-                    Cell(str(feature.get("name"))),
-                    Cell(text.plain(feature.get("kind"))),
-                    Cell(_values(feature)),
-                    Cell(_gaps(feature)),
-                )
-            )
+    rows = [
+        (Cell(str(f.get("name"))), Cell(text.plain(f.get("kind"))), Cell(_values(f)), Cell(_gaps(f)))
+        for f in source.facts("schema") or ()
+        if isinstance(f, Mapping)
+    ]
     if rows:
         columns = (Column("Feature"), Column("Kind"), Column("Values in the reference data"), Column("Missing values"))
         note = "Exactly these columns reach the model, in this order."
@@ -316,7 +305,7 @@ def policy(source: Source) -> Iterator[Block]:
     silent = [str(rule.get("feature")) for rule in rules if not rule.get("stated", True)]
     rows = tuple(_rule(rule) for rule in rules if rule.get("stated", True))
     if silent:
-        yield Para(f"Of these the spec says nothing, so each {default}: {', '.join(silent)}.")
+        yield Para(f"The spec says nothing of these features, so they {default}: {', '.join(silent)}.")
     if rows:
         columns = (
             Column("Feature"),

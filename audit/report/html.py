@@ -23,10 +23,9 @@ FACES = (
 def html(source: Source) -> str:
     """The report of a bundle as one self-contained HTML file."""
     style, script = screen_style(), _asset("report.js")
-    return (
-        _environment(source.shown)
-        .get_template("report.j2")
-        .render(
+    template = _environment(source.shown).get_template("report.j2")
+    return str(
+        template.render(
             report=build(source),
             paged=False,
             created="",

@@ -47,7 +47,7 @@ def pdf(bundle: Bundle) -> bytes:
 
 def _written(weasyprint: Any, report: Report, source: Source) -> bytes:
     created = f"{source.manifest.as_of}T00:00:00Z" if source.manifest.as_of else ""
-    fetcher = _deny_all()
+    fetcher = deny_all()
     markup = paged_html(report, drawable(), created)
     page = weasyprint.HTML(string=markup, base_url=BASE, url_fetcher=fetcher)
     style = weasyprint.CSS(string=paged_style(), base_url=BASE, url_fetcher=fetcher)
@@ -64,11 +64,13 @@ def _written(weasyprint: Any, report: Report, source: Source) -> bytes:
             "output_intent": "srgb",
         }
     )
-    written: bytes = document.write_pdf(finisher=Finisher(report, source.manifest.as_of, files), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # WeasyPrint leaves the file of its colour profile open
+        written: bytes = document.write_pdf(finisher=Finisher(report, source.manifest.as_of, files), **options)
     return written
 
 
-def _deny_all() -> Any:
+def deny_all() -> Any:
     """A fetcher without a single handler: whatever is asked for is refused."""
     from weasyprint.urls import URLFetcher
 

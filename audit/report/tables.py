@@ -1,6 +1,7 @@
 """Tables of the bundle as tables of the report."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,8 @@ SCREEN_ROWS = 200
 """Rows of one table on screen: a report shows aggregates, the bundle holds the rest."""
 
 SHARES = frozenset(
-    "frequency increase_share coverage covered_share share fpr tpr probability observed feasible_rate selection_rate accuracy balanced_accuracy".split()
+    {"frequency", "increase_share", "coverage", "share", "fpr", "tpr", "probability", "observed", "feasible_rate"}
+    | {"selection_rate", "accuracy", "balanced_accuracy"}
 )
 """Columns that hold shares wherever they occur."""
 
@@ -181,12 +183,16 @@ def _numeric(column: "pd.Series[Any]") -> bool:
 def _show(name: str, column: "pd.Series[Any]") -> Show:
     if not _numeric(column):
         whole = WHOLE.get(name)
-        return text.plain if whole is None else lambda value: whole if pd.isna(value) else text.plain(value)
+        return text.plain if whole is None else partial(_plain_or, whole)
     if name in SHARES:
         return text.percent
     if pd.api.types.is_integer_dtype(column) or name in {"n", "rank", "instances"}:
         return text.count
     return text.number
+
+
+def _plain_or(whole: str, value: Any) -> str:
+    return whole if pd.isna(value) else text.plain(value)
 
 
 def _cell(value: Any, show: Show, numeric: bool) -> Cell:

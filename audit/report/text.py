@@ -74,22 +74,24 @@ def finite(value: Any) -> float | None:
 
 def plain(value: Any) -> str:
     """Any value of the spec or of a table as words, never as a Python literal."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return ", ".join(f"{words(key)} {plain(item)}" for key, item in value.items() if item is not None) or ABSENT
+    if isinstance(value, list | tuple | set | frozenset):
+        between = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return between.join(map(plain, value)) or ABSENT
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
         return ABSENT
-    if isinstance(value, dict):
-        return ", ".join(f"{words(key)} {plain(item)}" for key, item in value.items() if item is not None) or ABSENT
-    if hasattr(value, "tolist") and not isinstance(value, str):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        between = "; " if any(isinstance(item, dict) for item in value) else ", "
-        return between.join(plain(item) for item in value) or ABSENT
-    if isinstance(value, int):
-        return _minus(str(value))
     if isinstance(value, float):
         return _minus(str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:.6g}")
-    return str(value)
+    return _minus(str(value)) if isinstance(value, int) else str(value)
 
 
 def words(name: str) -> str:

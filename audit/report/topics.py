@@ -1,5 +1,6 @@
 """The layouts of the sample, of counterfactual sets and of performance, and the one for everything else."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -165,8 +166,8 @@ def _sought(source: Source, record: Evidence, settings: Any) -> str:
     )
     under = {
         "policy": "the actionability policy: what the policy calls immutable keeps its value",
-        "domain": "the domain only: types, levels and bounds hold, but any feature may move, so that the model's reliance "
-        "on each of them shows",
+        "domain": "the domain only: types, levels and bounds hold, but any feature may move, so that the model's "
+        "reliance on each of them shows",
     }.get(str(settings.get("constraints") or "domain"), "constraints that are not stated")
     return (
         f"Search “{record.kind}”, {whom}; up to {text.count(settings.get('per_row') or 1)} per row, under {under}. "
@@ -178,7 +179,7 @@ def _statuses(name: str, status: pd.DataFrame) -> Grid:
     counts = status["status"].value_counts()
     total = len(status)
     asked = total - int(counts.get("not_applicable", 0))
-    spent = status["evaluated_rows"] if "evaluated_rows" in status else None
+    spent = status.get("evaluated_rows")
     rows = []
     for key, (label, meaning) in STATUS_LABELS.items():
         n = int(counts.get(key, 0))
@@ -196,17 +197,17 @@ def _statuses(name: str, status: pd.DataFrame) -> Grid:
     return Grid(f"Set “{name}”: how the search ended", columns, tuple(rows), note, name="statuses")
 
 
-def _reasons(status: pd.DataFrame) -> Grid | None:
-    if "reason" not in status:
+def _reasons(states: pd.DataFrame) -> Grid | None:
+    if "reason" not in states:
         return None
-    told = status[status["reason"].astype(str).str.len() > 0]
+    told = states[states["reason"].astype(str).str.len() > 0]
     told = told[told["status"].isin(["not_found", "infeasible", "refused"])]
     if not len(told):
         return None
-    counts = told.groupby(["status", "reason"]).size().sort_values(ascending=False, kind="stable")
+    counts = Counter(zip(told["status"].astype(str), told["reason"].astype(str), strict=True)).most_common()
     rows = tuple(
-        (Cell(STATUS_LABELS.get(str(key[0]), (str(key[0]),))[0]), Cell(str(key[1])), Cell(text.count(n), "number"))
-        for key, n in list(counts.items())[:REASONS_SHOWN]
+        (Cell(STATUS_LABELS.get(status, (status, ""))[0]), Cell(reason), Cell(text.count(n), "number"))
+        for (status, reason), n in counts[:REASONS_SHOWN]
     )
     rest = len(counts) - len(rows)
     note = f"{rest} further reasons are in the bundle." if rest > 0 else ""
@@ -230,7 +231,8 @@ def _size(name: str, found: pd.DataFrame) -> Grid | None:
         return None
     note = f"{text.count(len(found))} counterfactuals"
     if "verified" in found:
-        note += f"; {text.count(found['verified'].sum())} passed the verifier, {text.count((~found['verified'].astype(bool)).sum())} did not"
+        passed = int(found["verified"].sum())
+        note += f"; {text.count(passed)} passed the verifier, {text.count(len(found) - passed)} did not"
     columns = (
         Column("Measure"),
         Column("Meaning"),
@@ -332,23 +334,18 @@ def _calibration(source: Source, record: Evidence, frame: pd.DataFrame, outcome:
 
 
 def _confusion(source: Source, record: Evidence, frame: pd.DataFrame, outcome: str) -> Block:
-    table = frame.pivot_table(index="actual", columns="predicted", values="n", aggfunc="sum", sort=False).fillna(0)
-    classes = [*dict.fromkeys([*map(str, table.index), *map(str, table.columns)])]
-    table.index, table.columns = table.index.map(str), table.columns.map(str)
-    table = table.reindex(index=classes, columns=classes).fillna(0)
+    counted: dict[tuple[str, str], float] = {}
+    for row in records_of(frame):
+        key = str(row["actual"]), str(row["predicted"])
+        counted[key] = counted.get(key, 0.0) + (text.finite(row["n"]) or 0.0)
+    classes = list(dict.fromkeys([name for key in counted for name in key]))
     rows = []
     for actual in classes:
-        total = float(table.loc[actual].sum())
-        values = [float(table.loc[actual, p]) for p in classes]
-        counted = [
-            Cell(
-                f"{text.count(v)} ({text.percent(v / total)})" if total else text.count(v),
-                "number",
-                shade=shade(v, total),
-            )
-            for v in values
-        ]
-        rows.append((Cell(f"Truly {actual}"), *counted, Cell(text.count(total), "number")))
+        values = [counted.get((actual, predicted), 0.0) for predicted in classes]
+        total = sum(values)
+        shown = [f"{text.count(v)} ({text.percent(v / total)})" if total else text.count(v) for v in values]
+        shaded = [Cell(told, "number", shade=shade(v, total)) for told, v in zip(shown, values, strict=True)]
+        rows.append((Cell(f"Truly {actual}"), *shaded, Cell(text.count(total), "number")))
     columns = (
         Column("Class"),
         *(Column(f"Predicted {c}", numeric=True) for c in classes),

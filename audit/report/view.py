@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from audit.core.evidence import Evidence
 from audit.report import back, front
 from audit.report.blocks import Block, Report
-from audit.report.importance import agreement, flex, shap
+from audit.report.importance import flex
 from audit.report.layout import portions
+from audit.report.rankings import agreement, shap
 from audit.report.source import Source
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
 

@@ -1,5 +1,6 @@
 """Wording: what the files in `templates/words/` say of a kind, a metric, a note."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,7 +12,7 @@ from audit.core.evidence import Metric, Note
 from audit.report import text
 from audit.resources import folder
 
-GENERAL = ("gate", "sample", "policy", "data", "model", "opinion", "method")
+GENERAL = ("gate", "sample", "spec", "opinion", "method", "verify")
 """Files of wording that belong to no method: their notes are looked up for any evidence."""
 
 CARD = ("purpose", "mechanism", "risk", "strengths", "limitations")
@@ -90,7 +91,7 @@ def words_of(kind: str) -> Words:
 def kinds_of(section: str) -> tuple[str, ...]:
     """The kinds whose evidence is shown in a section, by their files."""
     kinds = sorted(path.stem for path in (folder("templates") / "words").glob("*.yaml"))
-    return tuple(kind for kind in kinds if kind not in GENERAL and words_of(kind).section == section)
+    return tuple(kind for kind in kinds if kind not in {*GENERAL, "sample"} and words_of(kind).section == section)
 
 
 def say(note: Note, kind: str = "") -> Sentence:
@@ -130,8 +131,13 @@ def _unworded(note: Note) -> Sentence:
 
 def _filled(template: str, args: Mapping[str, Any]) -> str:
     if "{" not in template:
-        return " ".join(template.split())
-    return " ".join(_compiled(template).render(dict(args)).split())
+        return _one_line(template)
+    return _one_line(_compiled(template).render(dict(args)))
+
+
+def _one_line(told: str) -> str:
+    """The text without the line breaks of its file; spaces that must not break stay."""
+    return re.sub(r"[ \t\n]+", " ", told).strip(" ")
 
 
 @cache
@@ -148,7 +154,7 @@ def _sentences() -> Any:
     def shown(value: Any) -> Any:
         return value if isinstance(value, str | Undefined) else text.plain(value)
 
-    sandbox = ImmutableSandboxedEnvironment(autoescape=False, undefined=StrictUndefined, finalize=shown)  # noqa: S701
+    sandbox = ImmutableSandboxedEnvironment(autoescape=False, undefined=StrictUndefined, finalize=shown)
     sandbox.filters.update(text.FORMATS | {"words": text.words, "plain": text.plain})
     return sandbox
 

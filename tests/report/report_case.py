@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - rows of tables read best as rows
 """Bundles to draw reports from: a small credit audit with a hostile feature name, and an audit that found nothing."""
 
 from pathlib import Path
@@ -19,7 +20,7 @@ HOSTILE = "<b onmouseover=alert(1)>income\u202e{{ 7*7 }} 收入"
 FEATURES = ("amount", "duration", "savings", "existing_credits", "age", "housing", HOSTILE)
 SPEC = f"""# yaml-language-server: $schema=spec.schema.json
 spec_version: 1
-audit: {{id: credit-case, title: Retail credit scorecard, owner: Model Risk, purpose: Annual validation, as_of: 2026-11-01}}
+audit: {{id: credit-case, title: Retail credit scorecard, owner: Model Risk, as_of: 2026-11-01}}
 model: {{kind: sklearn, path: model.skops}}
 mutability:
   features:
