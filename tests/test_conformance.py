@@ -1,0 +1,104 @@
+"""Every registered method, search and adapter keeps its contract; what is installed or dropped in joins by itself."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audit.core.counterfactuals import Found
+from audit.core.method import GENERATORS, METHODS, Generator
+from audit.core.model import ADAPTERS, Allow, Source
+from audit.search.nearest import Nearest
+from audit.testing import check_adapter, check_generator, check_method
+
+
+@pytest.mark.parametrize("kind", GENERATORS.classes())
+def test_search(kind: str) -> None:
+    check_generator(GENERATORS.classes()[kind])
+
+
+@pytest.mark.parametrize("kind", METHODS.classes())
+def test_method(kind: str) -> None:
+    assert check_method(METHODS.classes()[kind]).status == "ok"
+
+
+def data() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=40), "b": rng.choice(["x", "y"], 40)})
+    return frame.assign(p=1 / (1 + np.exp(-frame["a"])))
+
+
+def function(folder: Path) -> dict[str, Any]:
+    (folder / "conforming_function.py").write_text("def score(frame):\n    return (frame['a'] > 0) * 0.5 + 0.25\n")
+    return {"function": "conforming_function:score", "classes": ["no", "yes"]}
+
+
+def sklearn(folder: Path) -> dict[str, Any]:
+    import skops.io
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    encoder = make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough")
+    model = make_pipeline(encoder, LogisticRegression()).fit(data()[["a", "b"]], np.where(data()["a"] > 0, "yes", "no"))
+    skops.io.dump(model, folder / "model.skops")
+    return {"path": str(folder / "model.skops")}
+
+
+SETTINGS = {"function": function, "sklearn": sklearn, "predictions": lambda folder: {"column": "p"}}
+"""What an adapter needs to be loaded; an adapter that is not here is loaded without settings."""
+
+
+@pytest.mark.parametrize("kind", ADAPTERS.classes())
+def test_adapter(kind: str, tmp_path: Path) -> None:
+    settings = {"kind": kind, **SETTINGS.get(kind, lambda folder: {})(tmp_path)}
+    adapter = ADAPTERS.classes()[kind].model_validate_json(json.dumps(settings))
+    labels = np.where(data()["a"] > 0, "yes", "no")
+    source = Source(
+        path=settings.get("path"),
+        folder=str(tmp_path),
+        allow=Allow(code=True),
+        evaluate=data().assign(y=labels),
+        favourable=("yes",),
+        target="y",
+    )
+    # Stored scores are read from the data; a model is given its features only.
+    check_adapter(adapter, source, data() if kind == "predictions" else data()[["a", "b"]])
+
+
+FAULTS = {
+    "not counted": (
+        lambda f: Found(f.row, f.codes, f.proven, f.reasons, f.evaluated * 0, f.shared),
+        "not what was asked",
+    ),
+    "nothing found": (
+        lambda f: Found(f.row[:0], f.codes[:0], f.proven, f.reasons, f.evaluated, f.shared),
+        "nothing was",
+    ),
+    "out of range": (
+        lambda f: Found(f.row, f.codes + 0.5, f.proven, f.reasons, f.evaluated, f.shared),
+        "invalid: ",
+    ),
+    "backwards": (
+        lambda f: Found(f.row[::-1], f.codes[::-1], f.proven, f.reasons, f.evaluated, f.shared),
+        "must not fall",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_suite_notices_a_faulty_search(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil, message = FAULTS[fault]
+    good = Nearest.generate
+    monkeypatch.setattr(Nearest, "generate", lambda self, ctx, rows, before: spoil(good(self, ctx, rows, before)))
+    with pytest.raises((AssertionError, ValueError), match=message):
+        check_generator(Nearest)
+
+
+def test_a_search_that_is_not_registered_does_not_conform() -> None:
+    with pytest.raises(AssertionError, match="not in the registry"):
+        check_generator(Generator)
