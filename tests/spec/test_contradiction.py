@@ -9,6 +9,7 @@ import yaml
 
 from audit.core.errors import SpecError
 from audit.core.infer import ColumnInfo
+from audit.core.policy import Policy
 from audit.resources import folder
 from audit.spec.check import check_data
 from audit.testing import toy_table
@@ -163,3 +164,11 @@ def test_each_note_has_its_words(ask, load, example):
         assert sentence.endswith(".")
         assert words[note.code]["title"]
         assert note.severity is None or words[note.code]["action"]
+
+
+def test_truth_values_in_transitions_mean_what_they_say(load):
+    """`false: [true]` lets False become True, and nothing else."""
+    rules = load(HEAD + policy("member: {change: any, transitions: {false: [true]}}")).spec.mutability.features
+    schema = toy_table(frame()[["member"]]).schema
+    built = Policy.build(schema, rules)
+    assert built.transitions[0].tolist() == [[True, True], [False, True]]

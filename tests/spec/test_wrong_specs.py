@@ -11,6 +11,7 @@ import yaml
 from conftest import EXAMPLE
 
 from audit.core.errors import SpecError
+from audit.spec.messages import _cleaned
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -449,3 +450,9 @@ def test_file_that_is_not_there(tmp_path):
             load_spec(path)
         assert expected in str(caught.value)
         assert str(tmp_path.parent) not in str(caught.value)
+
+
+def test_a_kind_that_is_also_the_name_of_a_key_does_not_mislead():
+    data = {"model": {"kind": "function", "function": "a:b", "features": ["x", 3]}}
+    assert _cleaned(("model", "function", "features", 1), data, keep_last=False) == ("model", "features", 1)
+    assert _cleaned(("model", "function", "function"), data, keep_last=False) == ("model", "function")
