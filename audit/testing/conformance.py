@@ -20,7 +20,6 @@ from audit.core.table import Floats
 from audit.search.verify import INVALID, summarise, verify
 from audit.testing.toys import toy_context, toy_inputs
 
-
 R = TypeVar("R", bound=Runnable)
 
 
