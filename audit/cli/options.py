@@ -1,11 +1,12 @@
 """Options that several commands share, and what they stand for."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from audit.core.model import Allow
+if TYPE_CHECKING:
+    from audit.core.model import Allow
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +29,8 @@ def overrides(command: F) -> F:
     )(command)
 
 
-def allow(*, allow_pickle: bool, allow_code: bool, types: tuple[str, ...]) -> Allow:
+def allow(*, allow_pickle: bool, allow_code: bool, types: tuple[str, ...]) -> "Allow":
     """What the options allow."""
+    from audit.core.model import Allow
+
     return Allow(pickle=allow_pickle, code=allow_code, types=types)
