@@ -63,7 +63,13 @@ def draw(
     rows = np.unique(np.concatenate([picked, *wanted])).astype(np.int64)
     table, drawn = inputs.evaluate.take(rows), np.isin(rows, picked)
     membership = [members(region, table, outcomes[rows], drawn, rng) for region in regions]
+    empty = [
+        region.name
+        for region, own in zip(regions, membership, strict=True)
+        if not len(own) and len(members(region, inputs.evaluate, outcomes, np.ones(len(outcomes), dtype=bool), rng))
+    ]
     mismatches, notes, metrics = _compare_scores(inputs, check) if check else (None, (), ())
+    notes = (*notes, *(Note(code="empty_region", severity="minor", args={"region": name}) for name in empty))
     score = inputs.decision.score(inputs.scores)
     tables = {
         "instances": pd.concat([pd.DataFrame({"instance": table.ids}), table.frame()], axis=1),

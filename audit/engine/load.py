@@ -98,7 +98,14 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
     )
     notes = check_data(loaded, schema, inputs.evaluate, inputs.train)
     contents = {
-        "model": _digest([model_record and model_record.sha256, spec.model.model_dump(mode="json"), favourable]),
+        "model": _digest(
+            [
+                model_record and model_record.sha256,
+                getattr(model, "digest", None),
+                spec.model.model_dump(mode="json"),
+                favourable,
+            ]
+        ),
         "data": _digest(
             [
                 [r.sha256 for r in records if r.role != "model"],
@@ -107,7 +114,8 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
             ]
         ),
     }
-    return Loading(inputs, model, contents, tuple(records), tuple(notes), evaluate)
+    warned = [Note(code="model_warning", severity="minor", args={"text": text}) for text in getattr(model, "notes", ())]
+    return Loading(inputs, model, contents, tuple(records), (*notes, *warned), evaluate)
 
 
 def _digest(value: Any) -> str:

@@ -227,6 +227,40 @@ def test_stale_scores_of_the_system_in_use_are_a_finding(changed, tmp_path):
     assert finding.args["largest"] == pytest.approx(0.1, abs=1e-9)
 
 
+def test_a_region_without_an_audited_row_is_said_and_leaves_the_others_alone(changed, tmp_path):
+    def edit(spec, folder):
+        oldest = pd.read_csv(folder / "holdout.csv")["income"].max()
+        spec["data"]["sample"]["rows"] = 8
+        spec["regions"] += [
+            {"name": "richest", "where": f"income >= {oldest}"},
+            {"name": "nobody", "where": f"income > {oldest}"},
+        ]
+
+    outcome = run(changed(edit), tmp_path / "out")
+    said = {f.args["region"]: f.code for f in outcome.findings if f.code in {"empty_region", "region_empty"}}
+    assert said == {"richest": "empty_region", "nobody": "region_empty"}
+    assert "near" in set(tables(outcome, "flex")["flex_regional"]["region"])
+
+
+def test_changed_code_of_a_function_model_changes_what_is_computed(changed, tmp_path):
+    code = "def score(frame):\n    return ({} * frame['income'] / frame['income'].max()).clip(0.01, 0.99)\n"
+
+    def edit(spec, folder):
+        (folder / "scorer_of_case.py").write_text(code.format("0.5"))
+        spec["model"] = {"kind": "function", "function": "scorer_of_case:score", "classes": ["bad", "good"]}
+
+    path = changed(edit)
+    with pytest.raises(AuditError, match="--allow-code"):
+        run(path, tmp_path / "out")
+    keys = []
+    for weight in ("0.5", "0.9"):
+        (path.parent / "scorer_of_case.py").write_text(code.format(weight))
+        done = credit_case.command("run", path, "-o", tmp_path / "out", "-q", "--allow-code")
+        assert done.returncode in {0, 1}, done.stderr
+        keys.append(Bundle(tmp_path / "out").manifest().plan["sample"].key)
+    assert keys[0] != keys[1]
+
+
 def edit_holdout(change):
     def edit(spec, folder):
         frame = pd.read_csv(folder / "holdout.csv")
