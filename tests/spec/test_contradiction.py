@@ -157,7 +157,7 @@ def test_each_note_has_its_words(ask, load, example):
         *ask(policy("age: {change: any, min: 30, max: 70}")), *ask(policy("amount: {change: any, integer: true}")),
         *ask('mutability: {rules: ["amount < 300 or age > 45"]}\n'), *ask('regions: [{name: a, where: "age < 3"}]\n'),
     ]  # fmt: skip
-    assert {note.code for note in notes} == set(words)
+    assert {note.code for note in notes} <= set(words), "the engine adds notes of its own"
     sandbox = SandboxedEnvironment(undefined=StrictUndefined)
     for note in notes:
         sentence = sandbox.from_string(words[note.code]["text"]).render(note.args)
