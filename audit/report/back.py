@@ -204,7 +204,7 @@ def register(source: Source) -> Iterator[Block]:
         named = (f"{record.id}.{metric.name}", place.region, place.group, place.outcome, place.feature, place.variant)
         # A gate that names no model judges whatever model was measured.
         view = judged.get((*named, place.model)) or judged.get((*named, None))
-        rows.append(_row(source, record, metric, view if place.by is None or place.group is None else None))
+        rows.append(_row(source, record, metric, view if place.by is None else None))
     if rows:
         if source.paged:
             yield Para("Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json.")

@@ -338,5 +338,6 @@ def _rule(rule: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(f"{rule.get('feature')}{unit}"),
         Cell(text.plain(rule.get("change"))),
         Cell("; ".join(limits) or text.ABSENT),
-        *(Cell(text.plain(rule.get(key) or text.ABSENT)) for key in ("why", "owner", "approved")),
+        *(Cell(text.plain(rule.get(key) or text.ABSENT)) for key in ("why", "owner")),
+        Cell(text.plain(rule.get("approved") or text.ABSENT), "code"),
     )

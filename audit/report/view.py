@@ -36,7 +36,7 @@ BACK = {
 def build(source: Source) -> Report:
     """All that the report of a bundle says."""
     blocks: dict[str, list[Block]] = {name: list(make(source)) for name, make in FRONT.items()}
-    for record in source.records:
+    for record in sorted(source.records, key=_place):
         for section, block in _evidence(source, record):
             blocks.setdefault(section, []).append(block)
     blocks |= {name: list(make(source)) for name, make in BACK.items()}
@@ -50,6 +50,13 @@ def build(source: Source) -> Report:
         cover=front.cover(source),
         portions=portions(source, blocks),
     )
+
+
+def _place(record: Evidence) -> int:
+    """Where evidence stands in its section; what has no place of its own keeps the order of the plan."""
+    if record.id == "sample" or record.id.startswith("counterfactuals."):
+        return 0
+    return {"flex": 1, "agreement": 3}.get(record.kind, 2)
 
 
 def _evidence(source: Source, record: Evidence) -> Iterator[Placed]:
