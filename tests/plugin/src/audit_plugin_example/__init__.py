@@ -1,0 +1,1 @@
+"""A plug-in for `audit`: the method `base_rate`, the search `copycat`, the adapter `points`."""
