@@ -6,7 +6,7 @@ from audit.core.evidence import Evidence, Metric
 from audit.core.finding import Gate
 from audit.report import text
 from audit.report.blocks import Block, Bullets, Cell, Code, Column, Fact, Facts, GateView, Grid, Heading, Para
-from audit.report.judged import OUTCOMES, STATUSES, gates
+from audit.report.judged import OUTCOMES, STATUSES, judgements
 from audit.report.source import Source, where_text
 from audit.report.tables import definitions, limit
 from audit.report.topics import all_metrics
@@ -194,8 +194,10 @@ def meanings(source: Source) -> Iterator[Block]:
 
 def register(source: Source) -> Iterator[Block]:
     """Appendix C: every number with its place, its interval and the gate that judges it."""
-    views = {view.id: view for view in gates(source)}
-    judged = {_asked(f.gate): views[f.id] for f in source.findings if f.gate is not None and f.gate.by is None}
+    judged: dict[tuple[str | None, ...], GateView] = {}
+    for gate, view in judgements(source):
+        if gate.by is None:
+            judged.setdefault(_asked(gate), view)  # of two bars on one number, the worse result
     rows: list[tuple[Cell, ...]] = []
     for record, metric in all_metrics(source.records):
         place = metric.where

@@ -182,6 +182,7 @@ class FindingView:
     evidence: tuple[str, ...]
     gate: bool
     fails: bool
+    anchor: str = ""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def summary(source: Source) -> Iterator[Block]:
     if actions:
         yield Heading("Required actions", anchor="actions")
         rows = tuple(
-            (Cell(f.id, "code", href=f"#{f.id}"), Cell(f.title), Cell(f.action), Cell(f.owner or UNSTATED))
+            (Cell(f.id, "code", href=f"#{f.anchor}"), Cell(f.title), Cell(f.action), Cell(f.owner or UNSTATED))
             for f in actions
         )
         columns = (Column("Finding"), Column("What"), Column("Action"), Column("Owner"))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from audit.core.evidence import Note
@@ -41,19 +42,33 @@ _URGENCY = {"fail": 0, "unsure": 1, "no_evidence": 2, "pass": 3, None: 1}
 
 
 @lru_cache(maxsize=4)
-def gates(source: Source) -> tuple[GateView, ...]:
-    """All gates, those that fail first."""
+def judgements(source: Source) -> tuple[tuple[Gate, GateView], ...]:
+    """All gates with their views, those that fail first."""
     found = [f for f in source.findings if f.gate is not None]
     found.sort(key=lambda f: (_URGENCY[f.outcome], _ORDER[f.severity]))
-    return tuple(_gate(source, finding) for finding in found)
+    return tuple((f.gate, _gate(source, f)) for f in found if f.gate is not None)
+
+
+def gates(source: Source) -> tuple[GateView, ...]:
+    """The views of all gates, those that fail first."""
+    return tuple(view for _, view in judgements(source))
 
 
 @lru_cache(maxsize=4)
 def findings(source: Source) -> tuple[FindingView, ...]:
-    """Everything that asks for attention: gates that did not pass, and notes; the most serious first."""
+    """Everything that asks for attention: gates that did not pass, and notes; the most serious first.
+
+    Two gates that ask the same with different bars share an id, so that anchors are counted.
+    """
     raised = [f for f in source.findings if f.outcome != "pass"]
     raised.sort(key=lambda f: (_ORDER[f.severity], _URGENCY[f.outcome], f.gate is None))
-    return tuple(_finding(source, finding) for finding in raised)
+    seen: Counter[str] = Counter()
+    views = []
+    for finding in raised:
+        seen[finding.id] += 1
+        anchor = finding.id if seen[finding.id] == 1 else f"{finding.id}-{seen[finding.id]}"
+        views.append(replace(_finding(source, finding), anchor=anchor))
+    return tuple(views)
 
 
 def tally(views: Sequence[GateView]) -> str:

@@ -93,6 +93,8 @@ _SPEC_NOTES = (
 _GATES = (
     Gate(metric="performance.auc", at_least=0.75, owner="Credit Risk", source="Model policy 4.2"),
     Gate(metric="performance.accuracy", at_least=0.80, severity="critical", text="Set by the credit committee."),
+    Gate(metric="performance.accuracy", at_least=0.60, severity="minor"),
+    Gate(metric="performance.accuracy", at_least=0.79, severity="minor"),
     Gate(metric="performance.brier", at_most=0.20),
     Gate(metric="performance.recall", at_least=0.5, severity="minor"),
     Gate(metric="performance.accuracy", by="sex", gap_at_most=0.05),
