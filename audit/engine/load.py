@@ -102,6 +102,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
             [
                 model_record and model_record.sha256,
                 getattr(model, "digest", None),
+                spec.model.rev,
                 spec.model.model_dump(mode="json"),
                 favourable,
             ]
