@@ -195,9 +195,9 @@ def meanings(source: Source) -> Iterator[Block]:
 def register(source: Source) -> Iterator[Block]:
     """Appendix C: every number with its place, its interval and the gate that judges it."""
     judged: dict[tuple[str | None, ...], GateView] = {}
-    for gate, view in judgements(source):
+    for gate, result in judgements(source):
         if gate.by is None:
-            judged.setdefault(_asked(gate), view)  # of two bars on one number, the worse result
+            judged.setdefault(_asked(gate), result)  # of two bars on one number, the worse result
     rows: list[tuple[Cell, ...]] = []
     for record, metric in all_metrics(source.records):
         place = metric.where
