@@ -42,7 +42,7 @@ def flex(source: Source, record: Evidence) -> Iterator[Placed]:
     if regional is not None and {"region", "feature", "frequency"} <= set(regional.columns):
         yield "S9", Heading(f"{source.words(record).title} by region", anchor=f"S9-{record.id}")
         yield from placed("S9", *_regions(source, record, regional))
-    yield from placed("S9", _coverage(source, record))
+    yield from placed("S8" if regional is None else "S9", _coverage(source, record))
     yield from cases(source, record)
 
 
@@ -151,11 +151,15 @@ def _by_prediction(source: Source, record: Evidence, split: pd.DataFrame) -> Gri
     columns = (Column("Feature"), *(Column(f"From “{p}”", numeric=True) for p in predictions))
     peak = _peak(values)
     rows = tuple((Cell(str(f)), *(_heat(values.loc[f, p], peak) for p in predictions)) for f in features)
-    note = f"A flip away from one outcome and a flip away from another are different questions. {SHADES}"
+    note = f"A flip away from one outcome and a flip away from another are different questions. {SHADES}{_first(len(features), len(values))}"
     return Grid("Frequency by the outcome that is left", columns, rows, note, heat=True, name="by_prediction")
 
 
 SHADES = "Shades run from 0 to the largest value of the table."
+
+
+def _first(shown: int, total: int) -> str:
+    return f" The first {shown} of {total} features; the bundle holds all." if shown < total else ""
 
 
 def _peak(values: pd.DataFrame) -> float:
@@ -233,7 +237,7 @@ def _sweep(source: Source, record: Evidence) -> Grid | None:
     columns = (Column("Feature"), *(Column(f"> {text.percent(t)}", numeric=True) for t in thresholds))
     note = (
         "A change counts where it is larger than the threshold, as a share of the feature's range; categories have no "
-        f"size. {SHADES}"
+        f"size. {SHADES}{_first(len(order), len(values))}"
     )
     return Grid("Frequency under larger thresholds for a change", columns, rows, note, heat=True, name="flex_sweep")
 
@@ -251,7 +255,7 @@ def _regions(source: Source, record: Evidence, regional: pd.DataFrame) -> Iterat
         heads = (Column(f"{shorten(str(n), 60)} (n = {text.count(sizes.get(n))})", numeric=True) for n in shown)
         rows = tuple((Cell(str(f)), *(_heat(values.loc[f, n], peak, small=small[n]) for n in shown)) for f in order)
         grey = f" Grey: fewer than {SMALL_REGION} rows, too few to compare." if any(small.values()) else ""
-        note = SHADES + grey
+        note = SHADES + grey + _first(len(order), len(values))
         yield Grid(
             source.words(record).caption("flex_regional"),
             (Column("Feature"), *heads),
