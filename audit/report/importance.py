@@ -151,7 +151,7 @@ def _by_prediction(source: Source, record: Evidence, split: pd.DataFrame) -> Gri
     columns = (Column("Feature"), *(Column(f"From “{p}”", numeric=True) for p in predictions))
     peak = _peak(values)
     rows = tuple((Cell(str(f)), *(_heat(values.loc[f, p], peak) for p in predictions)) for f in features)
-    note = f"A flip away from one outcome and a flip away from another are different questions. {SHADES}{_first(len(features), len(values))}"
+    note = f"Flips away from different outcomes are different questions. {SHADES}{_first(len(features), len(values))}"
     return Grid("Frequency by the outcome that is left", columns, rows, note, heat=True, name="by_prediction")
 
 
