@@ -57,9 +57,9 @@ class Gate(Frozen):
 
     @property
     def id(self) -> str:
-        """Stable across runs: the digest of what is asked, not of the bar or the owner."""
-        asked = [self.metric, self.by, self.region, self.group, self.outcome, self.feature, self.variant, self.model]
-        asked.append("most" if self.at_least is None else "least")
+        """Stable across runs: the digest of what is asked and of the bar, not of the owner or the wording."""
+        said = {"severity", "on_unsure", "owner", "text", "source", "min_n"}
+        asked = self.model_dump(mode="json", exclude=said)
         return "G-" + sha256(canonical_json(asked))[:6].upper()
 
 

@@ -28,13 +28,16 @@ def _json(task: Task) -> bytes:
 
 def unmet(task: Task, inputs: Inputs) -> str:
     """Why the task cannot be asked of this model and data; empty if it can."""
-    needs = runnable(task).needs
+    work = runnable(task)
+    needs = work.needs
     if "model" in needs and inputs.model is None:
         return "the spec gives stored scores and no model, and this needs scores for rows that are not in the data"
     if "native" in needs and (inputs.model is None or "native" not in inputs.model.model.capabilities):
         return "this needs to look inside the model, and the model does not allow it"
     if "train" in needs and inputs.train is None:
         return "the spec gives no training data (`data.train`)"
+    if isinstance(work, Generator) and work.for_ == "unfavourable" and not inputs.decision.favourable:
+        return "no class is favourable (`data.target.favourable`), so no row is unfavourable"
     if "target" in needs and inputs.target is None:
         return "the spec gives no true classes (`data.target`)"
     return ""

@@ -1,7 +1,7 @@
 """From the files that a spec names to the values that the tasks read."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -97,26 +97,25 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
         ),
     )
     notes = check_data(loaded, schema, inputs.evaluate, inputs.train)
-    contents = {
-        "model": _digest(
-            [
-                model_record and model_record.sha256,
-                getattr(model, "digest", None),
-                spec.model.rev,
-                spec.model.model_dump(mode="json"),
-                favourable,
-            ]
-        ),
-        "data": _digest(
-            [
-                [r.sha256 for r in records if r.role != "model"],
-                spec.data.model_dump(mode="json", exclude={"sample"}),
-                names,
-            ]
-        ),
-    }
+    contents = _contents(loaded, model, records, names)
     warned = [Note(code="model_warning", severity="minor", args={"text": text}) for text in getattr(model, "notes", ())]
     return Loading(inputs, model, contents, tuple(records), (*notes, *warned), evaluate)
+
+
+def _contents(
+    loaded: Loaded, model: Model | StoredScores, records: Sequence[InputRecord], names: Sequence[str]
+) -> dict[str, str]:
+    """Digests of the inputs `model` and `data`: of the files, and of what the spec says of how they are read."""
+    spec = loaded.spec
+    digests = {record.role: record.sha256 for record in records}
+    by_model = digests.pop("model", None)
+    code = getattr(model, "digest", None)
+    settings = spec.model.model_dump(mode="json")
+    favourable = list(_favourable(loaded))
+    return {
+        "model": _digest([by_model, code, spec.model.rev, settings, favourable]),
+        "data": _digest([digests, spec.data.model_dump(mode="json", exclude={"sample"}), list(names)]),
+    }
 
 
 def _digest(value: Any) -> str:

@@ -96,9 +96,12 @@ def test_a_gate_has_exactly_one_bar(bars):
         Gate(metric="performance.auc", **bars)
 
 
-def test_ids_are_stable_and_do_not_move_with_the_bar():
-    a, b = Gate(metric="performance.auc", at_least=0.7), Gate(metric="performance.auc", at_least=0.8, owner="x")
-    assert a.id == b.id != Gate(metric="performance.accuracy", at_least=0.7).id
+def test_ids_are_stable_and_differ_with_what_is_asked():
+    a, b = Gate(metric="performance.auc", at_least=0.7), Gate(metric="performance.auc", at_least=0.7, owner="x")
+    others = [{"metric": "performance.accuracy", "at_least": 0.7}, {"metric": "performance.auc", "at_least": 0.8}]
+    others += [{"metric": "performance.auc", "at_most": 0.7}]
+    assert a.id == b.id
+    assert len({a.id, *(Gate(**other).id for other in others)}) == 4
     notes = [[Note(code="low", severity="minor", args={"column": "age", "count": count})] for count in (3, 7)]
     first, second = (
         note_findings([Evidence(id="x", kind="x", key="k", status="ok", notes=tuple(n))])[0] for n in notes

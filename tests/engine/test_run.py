@@ -210,6 +210,18 @@ def test_stored_scores_alone_leave_out_what_needs_a_model_and_say_why(changed, t
     assert outcome.exit_code == 0
 
 
+def test_recourse_without_a_favourable_class_is_not_applicable_and_the_rest_goes_on(changed, tmp_path):
+    def edit(spec, folder):
+        del spec["data"]["target"]["favourable"], spec["model"]["decision"]
+
+    outcome = run(changed(edit), tmp_path / "out")
+    records = {record.id: record for record in outcome.evidence}
+    assert records["counterfactuals.recourse"].status == "not_applicable"
+    assert "no class is favourable" in records["counterfactuals.recourse"].message
+    assert records["flex"].status == "ok"
+    assert set(tables(outcome, "flex")["flex_global"]["prediction"].dropna()) == {"bad", "good"}
+
+
 def test_stale_scores_of_the_system_in_use_are_a_finding(changed, tmp_path):
     def edit(spec, folder):
         from skops.io import load
