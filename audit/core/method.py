@@ -14,7 +14,7 @@ from pydantic import Field
 
 from audit.core.base import Frozen
 from audit.core.counterfactuals import Found
-from audit.core.evidence import Result
+from audit.core.evidence import Note, Result
 from audit.core.model import Decision, Scorer
 from audit.core.plan import Part
 from audit.core.policy import Policy
@@ -22,9 +22,9 @@ from audit.core.registry import Registry
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table
 
-Need = Literal["model", "native", "train", "target", "labels"]
-"""model: scores for rows that are not in the data · native: the inside of the model · train: training data ·
-target: true classes of the evaluation rows."""
+Need = Literal["model", "native", "gradient", "train", "target", "labels"]
+"""model: scores for rows that are not in the data · native: the inside of the model · gradient: the model is a
+`core.network.Network` · train: training data · target: true classes of the evaluation rows."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,10 @@ class Generator(Runnable):
     def choices(self) -> pd.DataFrame:
         """The choices of this search, as `core/choice.choices_table` lays them out; empty where it states none."""
         return pd.DataFrame()
+
+    def notes(self, inputs: Inputs) -> tuple[Note, ...]:
+        """What a reader must know of this search on these inputs, beside what is said of every set."""
+        return ()
 
     def generate(self, ctx: Context, rows: Table, before: np.ndarray[Any, np.dtype[np.int64]]) -> Found:
         """Counterfactuals for `rows`, whose present outcomes are `before`, shape (n,)."""

@@ -4,6 +4,7 @@ torch is imported inside functions: reading a spec must not wait for it.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from audit.core.base import Frozen, canonical_json
+from audit.core.base import Frozen, canonical_json, sha256
 from audit.core.errors import DataError, ModelError
 from audit.core.model import Capability, Native
 from audit.core.schema import Feature, FeatureSchema
@@ -33,7 +34,10 @@ FORMAT = "audit-network-1"
 
 
 class Architecture(Frozen):
-    """The shape of a network. Plug-ins name a class derived from it in the entry points `audit.architectures`."""
+    """The shape of a network, which must compute in float64 as well as in float32.
+
+    Plug-ins name a class derived from it in the entry points `audit.architectures`, under its kind.
+    """
 
     kind: str
 
@@ -213,8 +217,14 @@ class Network:
         """Probabilities of shape (n, C): the softmax of the logits.
 
         Raises:
-            ModelError: a value is missing, or no level that the network knows.
+            ModelError: the columns are not the features of the network, a value is missing, or it is no known level.
         """
+        expected, given = self.prepare.features.names, tuple(map(str, frame.columns))
+        if given != expected:
+            raise ModelError(
+                f"model.features: the network was trained on {', '.join(expected)}, and is given {', '.join(given)}. "
+                "List exactly what it was trained on, in that order."
+            )
         try:
             return self.probabilities(encode(self.prepare.features, frame))
         except (DataError, ValueError) as error:
@@ -225,8 +235,23 @@ class Network:
         import torch
 
         with torch.no_grad():
-            logits = self.module(torch.from_numpy(self.prepare.matrix(codes)))
-            return np.asarray(torch.softmax(logits.double(), dim=1).numpy(), dtype=np.float64)
+            logits = self.logits()(torch.from_numpy(self.prepare.matrix(codes).astype(np.float64)))
+            return np.asarray(torch.softmax(logits, dim=1).numpy(), dtype=np.float64)
+
+    def logits(self) -> "Callable[[Tensor], Tensor]":
+        """Inputs (n, m) to logits (n, C), both float64: float32 would round by the number of rows in a batch."""
+        from torch.func import functional_call
+
+        state = {name: t.detach().double() if t.is_floating_point() else t for name, t in self._state()}
+        return lambda x: functional_call(self.module, state, (x,))
+
+    def _state(self) -> "list[tuple[str, Tensor]]":
+        return [*self.module.named_parameters(), *self.module.named_buffers()]
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the network as a file: preparation and classes are part of what it answers."""
+        return sha256(self.packed())
 
     def native(self) -> Native | None:
         """Nothing: what explainers of trees and linear models read is not here."""
@@ -288,19 +313,27 @@ def about(data: bytes) -> About | None:
         ) from error
 
 
-def fill(module: "Module", data: bytes) -> "Module":
-    """The module with the weights of a safetensors file.
+def weights_of(data: bytes) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file by name.
 
     Raises:
-        ModelError: the file cannot be read, or its tensors are not those of the module.
+        ModelError: the file cannot be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        weights = load(data)
+        return load(data)
     except SafetensorError as error:
         raise ModelError(f"the weights cannot be read: {error}. Save them again with safetensors.") from error
+
+
+def fill(module: "Module", weights: "Mapping[str, Tensor]") -> "Module":
+    """The module with these weights in it.
+
+    Raises:
+        ModelError: they are not the tensors of the module, or hold NaN or infinity.
+    """
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if found != expected:

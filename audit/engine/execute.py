@@ -34,6 +34,8 @@ def unmet(task: Task, inputs: Inputs) -> str:
         return "the spec gives stored scores and no model, and this needs scores for rows that are not in the data"
     if "native" in needs and (inputs.model is None or "native" not in inputs.model.model.capabilities):
         return "this needs to look inside the model, and the model does not allow it"
+    if "gradient" in needs and (inputs.model is None or "gradient" not in inputs.model.model.capabilities):
+        return "this needs the gradient of the model, which this kind of model does not give"
     if "train" in needs and inputs.train is None:
         return "the spec gives no training data (`data.train`)"
     if isinstance(work, Generator) and work.for_ == "unfavourable" and not inputs.decision.favourable:

@@ -122,7 +122,7 @@ def summarise(inputs: Inputs, generator: Generator, partials: Sequence[Result]) 
         tables["choices"] = choices
     checked = _total(partials, CHECKED)
     metrics = _metrics(generator.constraint(inputs.policy), sample, found, status, checked)
-    notes = _notes(generator, {metric.name: metric for metric in metrics}, found, discarded)
+    notes = _notes(generator, {metric.name: metric for metric in metrics}, found, discarded) + generator.notes(inputs)
     searched = (status["status"] != "not_applicable").any()
     return Result(
         metrics=(*metrics, _count(SHARED, _total(partials, SHARED), "rows")),
