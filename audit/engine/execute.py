@@ -29,20 +29,29 @@ def _json(task: Task) -> bytes:
 def unmet(task: Task, inputs: Inputs) -> str:
     """Why the task cannot be asked of this model and data; empty if it can."""
     work = runnable(task)
-    needs = work.needs
-    if "model" in needs and inputs.model is None:
-        return "the spec gives stored scores and no model, and this needs scores for rows that are not in the data"
-    if "native" in needs and (inputs.model is None or "native" not in inputs.model.model.capabilities):
-        return "this needs to look inside the model, and the model does not allow it"
-    if "gradient" in needs and (inputs.model is None or "gradient" not in inputs.model.model.capabilities):
-        return "this needs the gradient of the model, which this kind of model does not give"
-    if "train" in needs and inputs.train is None:
-        return "the spec gives no training data (`data.train`)"
-    if isinstance(work, Generator) and work.for_ == "unfavourable" and not inputs.decision.favourable:
-        return "no class is favourable (`data.target.favourable`), so no row is unfavourable"
-    if "target" in needs and inputs.target is None:
-        return "the spec gives no true classes (`data.target`)"
-    return ""
+    capabilities = inputs.model.model.capabilities if inputs.model else frozenset()
+    unfavourable = isinstance(work, Generator) and work.for_ == "unfavourable"
+    reasons = (
+        (
+            "model" in work.needs and inputs.model is None,
+            "the spec gives stored scores and no model, and this needs scores for rows that are not in the data",
+        ),
+        (
+            "native" in work.needs and "native" not in capabilities,
+            "this needs to look inside the model, and the model does not allow it",
+        ),
+        (
+            "gradient" in work.needs and "gradient" not in capabilities,
+            "this needs the gradient of the model, which this kind of model does not give",
+        ),
+        ("train" in work.needs and inputs.train is None, "the spec gives no training data (`data.train`)"),
+        (
+            unfavourable and not inputs.decision.favourable,
+            "no class is favourable (`data.target.favourable`), so no row is unfavourable",
+        ),
+        ("target" in work.needs and inputs.target is None, "the spec gives no true classes (`data.target`)"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")
 
 
 def task_rng(task: Task, part: Part) -> np.random.Generator:
