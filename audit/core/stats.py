@@ -109,6 +109,19 @@ def average_ranks(values: Floats) -> Floats:
     return ranks.reshape(values.shape)
 
 
+def mean_interval(values: Floats, low: float, high: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean, sd, and the mean minus and plus 2 sd / sqrt(n) within the bounds, over the first axis of what is not NaN.
+
+    The interval is NaN where n is less than 2, the mean where there is no value.
+    """
+    n = (~np.isnan(values)).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=0) / n
+        sd = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.where(n > 1, n - 1, np.nan))
+        half = 2 * sd / np.sqrt(n)
+    return mean, sd, np.clip(mean - half, low, high), np.clip(mean + half, low, high)
+
+
 def rank_stability(replicates: Floats, top: int) -> Floats:
     """The share of bootstrap replicates, shape (repeats, d), in which each column is among the first `top`; (d,)."""
     return np.asarray((average_ranks(replicates) <= top).mean(axis=0))

@@ -21,7 +21,7 @@ Placed = tuple[str, Block]
 
 ROWS_ONLY = frozenset(
     {"instances", "sample", "scores", "counterfactuals", "instance_status", "flex_local", "choices"}
-    | {"shap_local", "shap_background"}
+    | {"shap_local", "shap_background", "cid_local"}
 )
 """Tables with a row per person: they stay in the bundle; a report shows aggregates."""
 
