@@ -15,7 +15,7 @@ from audit.core.plan import Part
 from audit.core.stats import average_ranks, bootstrap_means, kendall, percentile_interval, spearman
 from audit.core.table import Floats
 
-GLOBAL_VALUES = ("frequency", "mean_abs")
+GLOBAL_VALUES = ("frequency", "mean_abs", "value")
 LOCAL_VALUES = ("frequency", "value")
 SPLITS = ("prediction", "outcome", "class", "region")
 
@@ -45,9 +45,9 @@ class Attribution:
 class Agreement(Method):
     """Rank correlation of the global values of two or more attributions, and inside each region.
 
-    Any result with a table `<kind>_global` (feature, and `frequency` or `mean_abs`) takes part; rows for one outcome
-    or region are passed over. Intervals need a table `<kind>_local` (instance, feature, and `frequency` or `value`)
-    of both.
+    Any result with a table `<kind>_global` (feature, and `frequency`, `mean_abs` or `value`) takes part, unless its
+    column `rank` is empty; rows for one outcome or region are passed over. Intervals need a table `<kind>_local`
+    (instance, feature, and `frequency` or `value`) of both.
 
     Attributes:
         of: ids of two or more methods; two of one kind show how far a generator or an explainer moves the ranking.
@@ -156,6 +156,8 @@ def _attribution(name: str, inputs: Inputs) -> Attribution:
     for split in SPLITS:
         if split in table.columns:
             table = table[table[split].isna()]
+    if "rank" in table.columns and table["rank"].isna().all():
+        raise Refusal(f"{name!r} ranks no features, so there is nothing to compare", "not_applicable")
     values = table.set_index("feature")[_value_column(table, GLOBAL_VALUES)]
     if "status" in table.columns:
         values = values[table.set_index("feature")["status"] != "constant"]
