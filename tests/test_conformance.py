@@ -12,7 +12,7 @@ from audit.core.counterfactuals import Found
 from audit.core.method import GENERATORS, METHODS, Generator
 from audit.core.model import ADAPTERS, Allow, Source
 from audit.search.nearest import Nearest
-from audit.testing import check_adapter, check_generator, check_method
+from audit.testing import check_adapter, check_generator, check_method, toy_network, toy_table
 
 
 @pytest.mark.parametrize("kind", GENERATORS.classes())
@@ -49,7 +49,14 @@ def sklearn(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "model.skops")}
 
 
-SETTINGS = {"function": function, "sklearn": sklearn, "predictions": lambda folder: {"column": "p"}}
+def torch(folder: Path) -> dict[str, Any]:
+    from audit.models.torch_module import save_network
+
+    save_network(folder / "model.safetensors", toy_network(toy_table(data()[["a", "b"]]), {"a": 1.0, "b": {"x": 2.0}}))
+    return {"path": str(folder / "model.safetensors")}
+
+
+SETTINGS = {"torch": torch, "function": function, "sklearn": sklearn, "predictions": lambda folder: {"column": "p"}}
 """What an adapter needs to be loaded; an adapter that is not here is loaded without settings."""
 
 

@@ -96,6 +96,8 @@ class Source:
         evaluate: the evaluation file as it was read.
         favourable: the favourable class labels.
         target: name of the column of true classes in `evaluate`, or None.
+        schema: the features that the model will be given, or None where they are not known yet.
+        train: the training file as it was read, or None.
     """
 
     path: str | None
@@ -104,6 +106,8 @@ class Source:
     evaluate: pd.DataFrame
     favourable: tuple[str, ...]
     target: str | None = None
+    schema: FeatureSchema | None = None
+    train: pd.DataFrame | None = None
 
 
 class DecisionRule(Frozen):

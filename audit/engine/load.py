@@ -75,7 +75,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
     names = _feature_names(loaded, evaluate, train)
     schema = _located(loaded, ("data",), lambda: _schema(loaded, names, evaluate, train))
     favourable = _favourable(loaded)
-    model, model_record = _load_model(loaded, allow, evaluate, favourable)
+    model, model_record = _load_model(loaded, allow, (evaluate, train), schema)
     if model_record is not None:
         records.append(model_record)
     decision = _decision(loaded, model, favourable)
@@ -183,7 +183,7 @@ def _favourable(loaded: Loaded) -> tuple[str, ...]:
 
 
 def _load_model(
-    loaded: Loaded, allow: Allow, evaluate: pd.DataFrame, favourable: tuple[str, ...]
+    loaded: Loaded, allow: Allow, rows: tuple[pd.DataFrame, pd.DataFrame | None], schema: FeatureSchema
 ) -> tuple[Model | StoredScores, InputRecord | None]:
     adapter, record, path = loaded.spec.model, None, None
     if adapter.file is not None:
@@ -193,9 +193,11 @@ def _load_model(
         path=None if path is None else str(path),
         folder=str(loaded.path.parent),
         allow=allow,
-        evaluate=evaluate,
-        favourable=favourable,
+        evaluate=rows[0],
+        favourable=_favourable(loaded),
         target=loaded.spec.data.target.column if loaded.spec.data.target else None,
+        schema=schema,
+        train=rows[1],
     )
     try:
         return adapter.load(source), record

@@ -164,7 +164,7 @@ def _open_skops(path: str, data: bytes, trusted: tuple[str, ...]) -> Any:
 
 
 def _open_pickle(path: str, data: bytes, *, allowed: bool) -> Any:
-    """The object in a pickle. The only place of the project that unpickles: a pickle can run any code."""
+    """The object in a pickle. The only place of the project where a pickle can run any code."""
     if not allowed:
         raise ModelError(
             f"model.path: {path} is a pickle, which can run any code when it is opened, so it was not opened. "

@@ -7,7 +7,7 @@ AssertionError that says what was expected.
 
 from audit.testing.conformance import check_adapter, check_generator, check_method, conformance_inputs, search_set
 from audit.testing.strategies import Stumps, conditions, draw_codes, feature_rules, schemas
-from audit.testing.toys import ToyModel, toy_context, toy_inputs, toy_table
+from audit.testing.toys import ToyModel, toy_context, toy_inputs, toy_network, toy_table
 
 __all__ = [
     "Stumps",
@@ -23,5 +23,6 @@ __all__ = [
     "search_set",
     "toy_context",
     "toy_inputs",
+    "toy_network",
     "toy_table",
 ]

@@ -14,20 +14,25 @@ from audit.core.evidence import Result
 from audit.core.infer import ColumnInfo
 from audit.core.method import GENERATORS, METHODS, Generator, Inputs, Method, Runnable
 from audit.core.model import Adapter, Model, Source, StoredScores
+from audit.core.network import Network
 from audit.core.policy import FeatureRule
 from audit.core.registry import Registry
+from audit.core.schema import Level
 from audit.core.table import Floats
 from audit.search.verify import INVALID, summarise, verify
-from audit.testing.toys import toy_context, toy_inputs
+from audit.testing.toys import toy_context, toy_inputs, toy_network, toy_table
 
 R = TypeVar("R", bound=Runnable)
 
 
-def conformance_inputs(score: Callable[[pd.DataFrame], Floats] | None = None, rows: int = 60) -> Inputs:
+def conformance_inputs(
+    score: Callable[[pd.DataFrame], Floats] | None = None, rows: int = 60, *, gradient: bool = False
+) -> Inputs:
     """The inputs that the conformance suite runs on: every kind of feature, missing values, groups, true classes.
 
     Args:
         score: another function than the additive one that everything can be found with.
+        gradient: the model is a linear network, and no value is missing; a `score` is then a constant P(yes).
     """
     rng = np.random.default_rng(0)
 
@@ -42,18 +47,19 @@ def conformance_inputs(score: Callable[[pd.DataFrame], Floats] | None = None, ro
                 "sex": rng.choice(["f", "m"], n),
             }
         )
-        frame.loc[rng.random(n) < 0.1, "housing"] = None
+        frame.loc[rng.random(n) < 0.1, "housing"] = "rent" if gradient else None
         points = _additive(frame) + rng.normal(0, 0.1, n)
         return frame.assign(paid=np.where(points >= 0.5, "yes", "no"))
 
     frame, train = draw(rows), draw(4 * rows)
     members = {"region": "half", "instance": [str(i) for i in range(0, rows, 2)], "distance": 0.0, "weight": 1.0}
+    columns = {"savings": ColumnInfo(order=("low", "mid", "high"))}
     return toy_inputs(
         frame,
-        score or _additive,
+        _network(train.drop(columns=["paid", "sex"]), columns, score) if gradient else score or _additive,
         target="paid",
         protected=("sex",),
-        columns={"savings": ColumnInfo(order=("low", "mid", "high"))},
+        columns=columns,
         features={
             "income": FeatureRule(change="increase", step=0.25),
             "credits": FeatureRule(change="any", min=0, max=8),
@@ -71,6 +77,40 @@ def _additive(frame: pd.DataFrame) -> Floats:
     points = np.floor(frame["income"]) / 128 - frame["credits"] / 32 + (frame["savings"] == "high") / 8
     points = points + (frame["housing"] == "own") / 8 + frame["guarantor"] / 16 - 0.375
     return np.asarray(0.5 + points / 4, dtype=np.float64)
+
+
+def _network(
+    train: pd.DataFrame, columns: dict[str, ColumnInfo], score: Callable[[pd.DataFrame], Floats] | None
+) -> Network:
+    """A linear network close to the additive function, or the constant one."""
+    table = toy_table(train, columns)
+    if score is not None:
+        p = float(score(train.head(1))[0])
+        return toy_network(table, {}, float(np.log(p / (1 - p))))
+    weights: dict[str, float | dict[Level, float]] = {
+        "income": 1 / 128,
+        "credits": -1 / 32,
+        "savings": 1 / 16,
+        "housing": {"own": 1 / 8},
+        "guarantor": 1 / 16,
+    }
+    return toy_network(table, weights, -0.375, gain=16.0)
+
+
+def _inputs_for(cls: type[Runnable], score: Callable[[pd.DataFrame], Floats] | None = None) -> Inputs:
+    """The inputs of the suite with a model that gives what the class needs."""
+    return conformance_inputs(score, gradient="gradient" in cls.needs)
+
+
+def _corner(cls: type[Runnable], both: float, first: float, least: float, rows: list[int]) -> Inputs:
+    """Two features of 0 and 1, and a model for which both, or the first alone, must be more than `least`."""
+    corner = pd.DataFrame({"a": [0, 1, 0, 1], "b": [0, 0, 1, 1]})
+    weights = {"a": both + first, "b": both}
+    if "gradient" in cls.needs:
+        model: Any = toy_network(toy_table(corner), weights, -least, gain=20.0)
+    else:
+        model = lambda f: np.where(f["a"] * weights["a"] + f["b"] * weights["b"] > least, 0.9, 0.1)  # noqa: E731
+    return toy_inputs(corner, model, sample_rows=rows)
 
 
 def search_set(generator: Generator, inputs: Inputs) -> tuple[Found, Result]:
@@ -94,7 +134,7 @@ def check_generator(cls: type[Generator], **settings: JsonValue) -> None:
     for constraints in ("domain", "policy"):
         asked = {"per_row": 3, "constraints": constraints, **settings}
         generator = _settled(cls, GENERATORS, asked)
-        inputs = conformance_inputs()
+        inputs = _inputs_for(cls)
         state = inputs.evaluate.codes.tobytes() + inputs.reference.codes.tobytes()
         found, result = search_set(generator, inputs)
         assert not _discarded(result, INVALID), f"invalid: {result.tables['discarded'].to_dict('records')}"
@@ -103,14 +143,13 @@ def check_generator(cls: type[Generator], **settings: JsonValue) -> None:
         assert found.evaluated.sum() + found.shared + checks == rows, "`evaluated` and `shared` are not what was asked"
         assert len(result.tables["counterfactuals"]), f"nothing was found under constraints: {constraints}"
         assert inputs.evaluate.codes.tobytes() + inputs.reference.codes.tobytes() == state, "the inputs were changed"
-        _assert_same(result, search_set(generator, conformance_inputs())[1])
+        _assert_same(result, search_set(generator, _inputs_for(cls))[1])
     generator = _settled(cls, GENERATORS, settings)
-    corner = pd.DataFrame({"a": [0, 1, 0, 1], "b": [0, 0, 1, 1]})
-    together = toy_inputs(corner, lambda f: np.where(f["a"] + f["b"] > 1, 0.9, 0.1), sample_rows=[0])
+    together = _corner(cls, both=1.0, first=0.0, least=1.5, rows=[0])
     assert search_set(generator, together)[0].codes.tolist() == [[1, 1]], "two features that must move together"
-    constant = conformance_inputs(lambda f: np.full(len(f), 0.25))
+    constant = _inputs_for(cls, lambda f: np.full(len(f), 0.25))
     assert not len(search_set(generator, constant)[0].row), "a counterfactual of a constant model"
-    nobody = toy_inputs(corner, lambda f: np.where(f["a"] > 0, 0.9, 0.1), sample_rows=[])
+    nobody = _corner(cls, both=0.0, first=1.0, least=0.5, rows=[])
     assert not len(search_set(generator, nobody)[0].row), "a counterfactual of no row"
 
 
@@ -123,7 +162,7 @@ def check_method(cls: type[Method], inputs: Inputs | None = None, **settings: Js
     method = _settled(cls, METHODS, _required(cls) | settings)
 
     def once() -> Result:
-        given = inputs or conformance_inputs()
+        given = inputs or _inputs_for(cls)
         results = {name: _result_of(task, given) for name, task in method.reads().items()}
         given = replace(given, results=results)
         state = given.evaluate.codes.tobytes() + given.reference.codes.tobytes()

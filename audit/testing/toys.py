@@ -10,8 +10,9 @@ from audit.core.expression import parse
 from audit.core.infer import ColumnInfo, infer_schema
 from audit.core.method import Context, Inputs, Sample
 from audit.core.model import Capability, Decision, Model, Native, Scorer
+from audit.core.network import Mlp, Network, Prepare
 from audit.core.policy import FeatureRule, Policy
-from audit.core.schema import FeatureSchema
+from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats, Table, encode
 
 
@@ -31,6 +32,33 @@ class ToyModel:
     def native(self) -> Native | None:
         """A toy keeps its inside to itself."""
         return None
+
+
+def toy_network(
+    table: Table, weights: Mapping[str, float | Mapping[Level, float]], bias: float = 0.0, gain: float = 1.0
+) -> Network:
+    """A linear network with P(yes) = 1 / (1 + exp(-gain (bias + sum of weight times code))); classes `no` and `yes`.
+
+    Args:
+        weights: by feature, or for categorical features by level; what is not named has none.
+        table: rows without missing values, from which the inputs are scaled.
+    """
+    import torch
+
+    prepare, shape = Prepare.fit(table.schema, table), Mlp(hidden=())
+    module = shape.build(len(prepare.groups), 2, 0)
+    slopes: list[float] = []
+    for j, feature in enumerate(table.schema.features):
+        weight = weights.get(feature.name, 0.0)
+        if feature.kind == "categorical":
+            levels = weight if isinstance(weight, Mapping) else {}
+            slopes += [levels.get(level, 0.0) for level in feature.levels]
+        elif not isinstance(weight, Mapping):
+            slopes.append(weight * prepare.sd[j])
+            bias += weight * prepare.mean[j]
+    rows = torch.tensor([[0.0] * len(slopes), slopes]) * gain
+    module.load_state_dict({"0.weight": rows, "0.bias": torch.tensor([0.0, bias * gain])})
+    return Network(module, shape, prepare, ("no", "yes"))
 
 
 def toy_table(frame: pd.DataFrame, columns: dict[str, ColumnInfo] | None = None, extra: tuple[str, ...] = ()) -> Table:

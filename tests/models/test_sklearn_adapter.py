@@ -170,10 +170,11 @@ def unpickling(path: Path) -> list[str]:
     return found
 
 
-def test_one_place_of_the_project_unpickles():
+def test_two_places_of_the_project_unpickle():
+    """That of torch reads weights only, and runs no code: `test_torch_adapter` tries."""
     root = Path(audit.__file__).parent
     found = [(p.relative_to(root).as_posix(), name) for p in sorted(root.rglob("*.py")) for name in unpickling(p)]
-    assert found == [("models/scikit.py", "joblib.load")]
+    assert found == [("models/scikit.py", "joblib.load"), ("models/torch_module.py", "torch.load")]
 
 
 @pytest.mark.parametrize(

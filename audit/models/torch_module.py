@@ -1,0 +1,279 @@
+"""Networks of torch: weights from a safetensors file, the architecture from the file itself or from the spec."""
+
+import io
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from audit.core.base import Frozen, sha256
+from audit.core.errors import DataError, ModelError
+from audit.core.labels import class_labels
+from audit.core.model import Adapter, Allow, Source
+from audit.core.network import About, Architecture, Mlp, Network, Prepare, about, fill, weights_of
+from audit.core.schema import FeatureSchema
+from audit.core.table import Table, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+    from torch.nn import Module
+
+PICKLED = frozenset({".pt", ".pth", ".bin", ".ckpt"})
+PROGRAMS = frozenset({".pt2", ".ts", ".jit", ".torchscript"})
+GROUP = "audit.architectures"
+
+
+class Scaling(Frozen):
+    """How one numeric or ordinal feature was scaled in training: (value - mean) / sd.
+
+    Attributes:
+        mean: what is taken off.
+        sd: what is divided by.
+    """
+
+    mean: float
+    sd: float = Field(gt=0)
+
+
+class TorchAdapter(Adapter):
+    """A network of torch: a `.safetensors` file, or pickled weights where the person who starts the run allows it.
+
+    A file that audit has written holds its architecture, its scaling and its classes, and needs nothing else. For any
+    other file they stand in the spec.
+
+    Attributes:
+        path: the file of the weights, relative to the spec.
+        sha256: the digest of the file; another one is refused before the file is opened.
+        architecture: `kind: mlp` with `hidden`, `activation`, or a kind that an installed package offers.
+        preprocessing: how features become inputs: `standardise` takes means and deviations from the training data,
+            `none` gives numbers as they are, or mean and sd of each number. Categories become one column per level.
+        classes: the classes in the order of the outputs.
+    """
+
+    kind: Literal["torch"] = "torch"
+    path: str
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    architecture: dict[str, Any] | None = None
+    preprocessing: Literal["standardise", "none"] | dict[str, Scaling] | None = None
+    classes: tuple[str | bool | int | float, ...] | None = None
+
+    uses: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
+
+    @property
+    def file(self) -> str | None:
+        """The file of the weights."""
+        return self.path
+
+    @property
+    def expected_sha256(self) -> str | None:
+        """The digest that the spec pins, in lower case."""
+        return self.sha256 and self.sha256.lower()
+
+    def load(self, source: Source) -> Network:
+        """The network; nothing in the file is opened before its digest was compared."""
+        data = _read(source.path or self.path)
+        _refuse_other_digest(self.path, data, self.expected_sha256)
+        suffix = Path(self.path).suffix.lower()
+        if suffix in PICKLED:
+            inside, weights = None, _unpickled(self.path, data, source.allow)
+        elif suffix == ".safetensors":
+            inside, weights = _said(self.path, about, data), _said(self.path, weights_of, data)
+        else:
+            raise ModelError(f"model.path: {self.path} {_no_file(suffix)}")
+        shape = self._shape(inside)
+        prepare = self._prepare(inside, source)
+        self._refuse_other_features(prepare)
+        classes = self._classes(inside)
+        module = _built(shape, len(prepare.groups), len(classes))
+        try:
+            return Network(fill(module, weights), shape, prepare, classes)
+        except ModelError as error:
+            raise ModelError(f"model.path: {self.path}: {error}") from error
+
+    def _shape(self, inside: About | None) -> Architecture:
+        given = inside.architecture if inside is not None else self.architecture
+        if given is None:
+            raise ModelError(
+                f"model.architecture: {self.path} does not say what network its weights belong to; "
+                "give it, for example {kind: mlp, hidden: [32]}"
+            )
+        shape = architecture_of(given)
+        if inside is not None and self.architecture is not None and architecture_of(self.architecture) != shape:
+            raise ModelError(
+                f"model.architecture: {self.path} holds {_plain(shape)}, and the spec says "
+                f"{_plain(architecture_of(self.architecture))}; leave `architecture` out, or name the right file"
+            )
+        return shape
+
+    def _prepare(self, inside: About | None, source: Source) -> Prepare:
+        """How features become inputs: as the file says, or else as the spec says."""
+        if inside is not None:
+            if self.preprocessing is not None:
+                raise ModelError(
+                    f"model.preprocessing: {self.path} holds how its inputs are made; leave `preprocessing` out"
+                )
+            return inside.prepare
+        if self.preprocessing is None:
+            raise ModelError(
+                f"model.preprocessing: {self.path} does not say how features become inputs; "
+                "give `standardise`, `none`, or mean and sd of each number"
+            )
+        if source.schema is None:
+            raise ModelError("model.preprocessing: the features are not known here; save the network with audit")
+        if self.preprocessing == "standardise":
+            if source.train is None:
+                raise ModelError("model.preprocessing: standardise needs the training data; give `data.train`")
+            return _fitted(source.schema, source.train)
+        d = len(source.schema)
+        plain = Prepare(features=source.schema, mean=(0.0,) * d, sd=(1.0,) * d)
+        return plain if self.preprocessing == "none" else _scaled(plain, self.preprocessing)
+
+    def _classes(self, inside: About | None) -> tuple[str, ...]:
+        try:
+            given = None if self.classes is None else class_labels(self.classes)
+        except ValueError as error:
+            raise ModelError(f"model.classes: {error}") from error
+        if inside is None:
+            if given is None:
+                raise ModelError(
+                    f"model.classes: {self.path} does not name its classes; list them in the order of the outputs"
+                )
+            return given
+        if given is not None and given != inside.classes:
+            raise ModelError(
+                f"model.classes: {self.path} has {', '.join(inside.classes)}, and the spec says {', '.join(given)}; "
+                "leave `classes` out"
+            )
+        return inside.classes
+
+    def _refuse_other_features(self, prepare: Prepare) -> None:
+        known = prepare.features.names
+        if self.features is not None and self.features != known:
+            raise ModelError(
+                f"model.features: the network was trained on {', '.join(known)}, and the spec lists "
+                f"{', '.join(self.features)}; list exactly what it was trained on, in that order"
+            )
+
+
+def architecture_of(settings: "Mapping[str, Any]") -> Architecture:
+    """The architecture that settings with a `kind` describe: ours, or one that an installed package offers.
+
+    Raises:
+        ModelError: the kind is not known, or its settings are wrong.
+    """
+    classes: dict[str, Any] = {"mlp": Mlp}
+    offered = {entry.name: entry for entry in entry_points(group=GROUP)}
+    kind = settings.get("kind", "mlp")
+    if kind not in classes and kind not in offered:
+        known = ", ".join(sorted({*classes, *offered}))
+        raise ModelError(f"model.architecture: {kind!r} is not known; there are {known}")
+    try:
+        cls = classes[kind] if kind in classes else offered[kind].load()
+        shape = cls.model_validate({"kind": kind, **settings}, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"model.architecture.{where}: {first['msg']}") from error
+    except Exception as error:  # foreign code
+        raise ModelError(f"model.architecture: {kind!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(shape, Architecture):
+        raise ModelError(f"model.architecture: {kind!r} is no Architecture; its package must derive it from ours")
+    return shape
+
+
+def save_network(path: Path | str, network: Network) -> str:
+    """Writes the network with its architecture, scaling and classes as one file; returns its SHA-256."""
+    data = network.packed()
+    Path(path).write_bytes(data)
+    return sha256(data)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
+        ) from error
+
+
+def _refuse_other_digest(path: str, data: bytes, expected: str | None) -> None:
+    found = sha256(data)
+    if expected is not None and found != expected:
+        raise ModelError(
+            f"model.sha256: {path} has the digest {found}, but the spec pins {expected}; the file was not opened. "
+            "Audit the file that was approved, or change the digest in the spec."
+        )
+
+
+def _no_file(suffix: str) -> str:
+    advice = "save the weights with safetensors and name the architecture in the spec"
+    if suffix in PROGRAMS:
+        return f"is a whole program (TorchScript or torch.export), which this version does not run; {advice}"
+    return f"ends in {suffix or 'nothing'!r}; a network is a .safetensors file; {advice}"
+
+
+def _unpickled(path: str, data: bytes, allow: Allow) -> "dict[str, Tensor]":
+    """The weights in a pickle, read by torch's restricted reader, where the person who starts the run allows it."""
+    if not allow.pickle:
+        raise ModelError(
+            f"model.path: {path} is a pickle, so it was not opened. Save the weights with safetensors, "
+            "or run again with --allow-pickle if you know where it comes from."
+        )
+    import torch
+
+    try:
+        weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # the file is foreign: whatever it raises is a fault of the file
+        raise ModelError(
+            f"model.path: {path} holds more than weights, or cannot be read ({type(error).__name__}); "
+            "save `module.state_dict()` with safetensors"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ModelError(f"model.path: {path} is no state_dict; save `module.state_dict()` with safetensors")
+    return weights
+
+
+def _said(path: str, read: Any, data: bytes) -> Any:
+    """What a reader finds in the file, its message with the path in front."""
+    try:
+        return read(data)
+    except ModelError as error:
+        raise ModelError(f"model.path: {path}: {error}") from error
+
+
+def _built(shape: Architecture, inputs: int, outputs: int) -> "Module":
+    try:
+        return shape.build(inputs, outputs, 0)
+    except Exception as error:  # a builder may be foreign code
+        raise ModelError(f"model.architecture: cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _fitted(schema: FeatureSchema, train: pd.DataFrame) -> Prepare:
+    codes = encode(schema, train)
+    try:
+        return Prepare.fit(schema, Table(schema, codes, tuple(map(str, range(len(codes))))))
+    except DataError as error:
+        raise ModelError(f"model.preprocessing: {error}") from error
+
+
+def _scaled(plain: Prepare, given: dict[str, Scaling]) -> Prepare:
+    """The scaling that the spec states, for exactly the numbers and ranks among the features."""
+    ordered = [f.name for f in plain.features.features if f.ordered]
+    if set(given) != set(ordered):
+        raise ModelError(
+            f"model.preprocessing: mean and sd are needed for exactly {', '.join(ordered) or 'no feature'}; "
+            f"they are given for {', '.join(given)}"
+        )
+    mean = np.array([given[n].mean if n in given else 0.0 for n in plain.features.names])
+    sd = np.array([given[n].sd if n in given else 1.0 for n in plain.features.names])
+    return Prepare(features=plain.features, mean=tuple(mean.tolist()), sd=tuple(sd.tolist()))
+
+
+def _plain(shape: Architecture) -> str:
+    return ", ".join(f"{key} {value}" for key, value in shape.model_dump(mode="json").items())
