@@ -23,6 +23,9 @@ DECAY = 0.9
 COMPACT_EVERY = 5
 """Steps between two looks at which rows have stopped, on a device where a look makes the processor wait."""
 
+COMPACT_SHARE = 0.25
+"""Share of the rows that must have stopped before the others are moved together: moving costs more than waiting."""
+
 
 @dataclass(frozen=True)
 class Descent:
@@ -59,7 +62,7 @@ def phi(step: int, b: int) -> float:
 
 @dataclass
 class _Live:
-    """The rows that still move, and where each stands in the whole."""
+    """The rows that are still looked at, and where each stands in the whole."""
 
     rows: "Tensor"
     start: "Tensor"
@@ -116,37 +119,37 @@ def descend(  # noqa: PLR0913 - one keyword per quantity of the published search
     import torch
 
     tied = [list(g) for g in groups or () if bool((down | up)[list(g)].any())] if one_hot != "relaxed" else []
-    free = torch.ones_like(down)
+    # A column that may not move keeps its value even where the domain does not hold it.
+    bound = down | up
     for group in tied:
-        free[group] = False
-    low = torch.where(free, low, -torch.inf).to(start.dtype)
-    high = torch.where(free, high, torch.inf).to(start.dtype)
+        bound[group] = False
+    low = torch.where(bound, low, -torch.inf).to(start.dtype)
+    high = torch.where(bound, high, torch.inf).to(start.dtype)
+    limits = _Limits(down, up, low, high, free=bool((down & up).all()), rate=rate)
     b = offset(steps)
-    whole = _start(start, target)
+    whole = _start(start, target, steps)
     live = whole.take(whole.rows)
-    every = 1 if start.device.type == "cpu" else COMPACT_EVERY
     for t in range(steps + 1):
         x = live.x.detach().requires_grad_()
         with torch.enable_grad():
             f = logits(x)
         p = torch.softmax(f.detach(), dim=1)
-        reached = (p.gather(1, live.target[:, None])[:, 0] >= tau) & ~live.stopped
-        live.stopped = live.stopped | reached
-        if t:
-            live.mature = live.mature | reached
+        _judge(live, p, tau, t)
         if t == steps:
             break
         slope = _slope(f, p, live.target, lam2 * phi(t + 1, b))
         (gradient,) = torch.autograd.grad(f, x, grad_outputs=slope)
-        _move(live, gradient + lam1 * torch.sign(live.x - live.start), rate, (down, up, low, high))
-        if one_hot == "snap_each_step":
-            live.x = _snap(live.x, tied)
-        _remember(live, eps)
-        if t % every == 0 and bool(live.stopped.any()):
+        gradient.add_(torch.sign(live.x - live.start), alpha=lam1)
+        if _crowded(live, t):
             _store(whole, live)
-            live = live.take(~live.stopped)
+            left = ~live.stopped
+            live, gradient = live.take(left), gradient[left]
             if not len(live.rows):
                 break
+        _move(live, gradient, limits)
+        if one_hot == "snap_each_step" and tied:
+            live.x = torch.where(live.stopped[:, None], live.x, _snap(live.x, tied))
+        _remember(live, eps)
     _store(whole, live)
     if one_hot == "snap_at_end" and tied:
         whole.x = _snap(whole.x, tied)
@@ -156,24 +159,56 @@ def descend(  # noqa: PLR0913 - one keyword per quantity of the published search
     return Descent(whole.x, whole.mature, whole.steps, whole.nascent, whole.nan_steps)
 
 
-def _start(start: "Tensor", target: "Tensor") -> _Live:
+@dataclass(frozen=True)
+class _Limits:
+    """What a step must keep to; `free`: every column may go both ways."""
+
+    down: "Tensor"
+    up: "Tensor"
+    low: "Tensor"
+    high: "Tensor"
+    free: bool
+    rate: float
+
+
+def _start(start: "Tensor", target: "Tensor", steps: int) -> _Live:
     import torch
 
     n, device = len(start), start.device
     start = start.detach()
-    none = torch.zeros(n, dtype=torch.bool, device=device)
-    zero = torch.zeros(n, dtype=torch.int64, device=device)
     return _Live(
         rows=torch.arange(n, device=device),
         start=start,
         target=target,
         x=start.clone(),
         nascent=start.clone(),
-        steps=zero,
-        nan_steps=zero.clone(),
-        mature=none,
-        stopped=none.clone(),
+        steps=torch.full((n,), steps, device=device),
+        nan_steps=torch.zeros(n, dtype=torch.int64, device=device),
+        mature=torch.zeros(n, dtype=torch.bool, device=device),
+        stopped=torch.zeros(n, dtype=torch.bool, device=device),
     )
+
+
+def _judge(live: _Live, p: "Tensor", tau: float, t: int) -> None:
+    """Stops the rows whose target has reached tau after t steps."""
+    import torch
+
+    reached = (p.gather(1, live.target[:, None])[:, 0] >= tau) & ~live.stopped
+    live.steps = torch.where(reached, t, live.steps)
+    live.stopped = live.stopped | reached
+    if t:
+        live.mature = live.mature | reached
+
+
+def _crowded(live: _Live, t: int) -> bool:
+    """Whether the rows that have stopped are to be left behind.
+
+    They are at once before the first step, so that a row that stops later is known to lie within the domain.
+    """
+    if t and live.x.device.type != "cpu" and t % COMPACT_EVERY:
+        return False
+    stopped = int(live.stopped.sum())
+    return stopped > (COMPACT_SHARE * len(live.rows) if t else 0) or stopped == len(live.rows)
 
 
 def _slope(f: "Tensor", p: "Tensor", target: "Tensor", energy: float) -> "Tensor":
@@ -183,20 +218,17 @@ def _slope(f: "Tensor", p: "Tensor", target: "Tensor", energy: float) -> "Tensor
     return p.scatter_add(1, y, energy * (2 * RIDGE * own - 1) - 1)
 
 
-def _move(live: _Live, gradient: "Tensor", rate: float, limits: tuple["Tensor", "Tensor", "Tensor", "Tensor"]) -> None:
+def _move(live: _Live, gradient: "Tensor", limits: _Limits) -> None:
     """One step of the rows that have not stopped, in the allowed directions and within the domain."""
     import torch
 
-    down, up, low, high = limits
-    delta = gradient.mul_(-rate)
+    delta = gradient.mul_(-limits.rate)
     undefined = torch.isnan(delta)
-    # A product with 0 would let an infinite step of an immutable column through as NaN.
-    delta = torch.where(undefined | ~torch.where(delta > 0, up, down), 0.0, delta)
-    moved = torch.minimum(torch.maximum(live.x + delta, low), high)
-    # A column that may not move stays as it is, even where the domain does not hold it.
-    moved = torch.where(down | up, moved, live.x)
-    live.x = torch.where(live.stopped[:, None], live.x, moved)
-    live.steps = live.steps + (~live.stopped)
+    still = undefined | live.stopped[:, None]
+    if not limits.free:
+        still |= ~torch.where(delta > 0, limits.up, limits.down)
+    # Filled and not multiplied: 0 times an infinite step is no number.
+    live.x = (live.x + delta.masked_fill_(still, 0.0)).clamp_(limits.low, limits.high)
     live.nan_steps = live.nan_steps + (undefined.any(dim=1) & ~live.stopped)
 
 
