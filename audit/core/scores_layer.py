@@ -134,7 +134,7 @@ def refuse_raw(X: Floats, names: Sequence[str] = ()) -> None:
     """
     mean, sd = X.mean(axis=0), X.std(axis=0)
     odd = (np.abs(mean) > STANDARD) | ((np.abs(sd - 1) > STANDARD) & (np.abs(X) > 0).any(axis=0))
-    if not odd.all() and not odd.any():
+    if not odd.any():
         return
     shown = [
         f"{names[c] if len(names) else f'column {c}'} (mean {mean[c]:.3g}, sd {sd[c]:.3g})" for c in odd.nonzero()[0]
