@@ -8,7 +8,8 @@ from threadpoolctl import threadpool_limits
 
 from audit.core.base import canonical_json
 from audit.core.evidence import Metric, Result, Where
-from audit.core.method import GENERATORS, METHODS, Context, Generator, Inputs, Method, Runnable
+from audit.core.method import GENERATORS, METHODS, Context, Generator, Inputs, Method, Need, Runnable
+from audit.core.model import Capability
 from audit.core.plan import Part, Task
 from audit.search.verify import summarise, verify
 
@@ -26,32 +27,29 @@ def _json(task: Task) -> bytes:
     return canonical_json(task.settings)
 
 
+NO_MODEL = "the spec gives stored scores and no model, and this needs scores for rows that are not in the data"
+UNMET: dict[Need, tuple[Callable[[Inputs], bool], str]] = {
+    "model": (lambda inputs: inputs.model is not None, NO_MODEL),
+    "native": (lambda inputs: _can(inputs, "native"), "this needs to look inside the model, which does not allow it"),
+    "gradient": (lambda inputs: _can(inputs, "gradient"), "this needs the gradient of the model, which gives none"),
+    "train": (lambda inputs: inputs.train is not None, "the spec gives no training data (`data.train`)"),
+    "target": (lambda inputs: inputs.target is not None, "the spec gives no true classes (`data.target`)"),
+}
+"""What a task may need: whether the inputs have it, and what is said where they do not."""
+
+
 def unmet(task: Task, inputs: Inputs) -> str:
     """Why the task cannot be asked of this model and data; empty if it can."""
+    if task.family == "sample":
+        return ""
     work = runnable(task)
-    capabilities = inputs.model.model.capabilities if inputs.model else frozenset()
-    unfavourable = isinstance(work, Generator) and work.for_ == "unfavourable"
-    reasons = (
-        (
-            "model" in work.needs and inputs.model is None,
-            "the spec gives stored scores and no model, and this needs scores for rows that are not in the data",
-        ),
-        (
-            "native" in work.needs and "native" not in capabilities,
-            "this needs to look inside the model, and the model does not allow it",
-        ),
-        (
-            "gradient" in work.needs and "gradient" not in capabilities,
-            "this needs the gradient of the model, which this kind of model does not give",
-        ),
-        ("train" in work.needs and inputs.train is None, "the spec gives no training data (`data.train`)"),
-        (
-            unfavourable and not inputs.decision.favourable,
-            "no class is favourable (`data.target.favourable`), so no row is unfavourable",
-        ),
-        ("target" in work.needs and inputs.target is None, "the spec gives no true classes (`data.target`)"),
-    )
-    return next((reason for applies, reason in reasons if applies), "")
+    if isinstance(work, Generator) and work.for_ == "unfavourable" and not inputs.decision.favourable:
+        return "no class is favourable (`data.target.favourable`), so no row is unfavourable"
+    return next((said for need, (has, said) in UNMET.items() if need in work.needs and not has(inputs)), "")
+
+
+def _can(inputs: Inputs, capability: Capability) -> bool:
+    return inputs.model is not None and capability in inputs.model.model.capabilities
 
 
 def task_rng(task: Task, part: Part) -> np.random.Generator:

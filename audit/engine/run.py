@@ -5,7 +5,6 @@ import platform
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,7 +29,7 @@ from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository
 from audit.engine.schedule import Schedule, submit_to
-from audit.engine.workers import Here, pool, run_remote
+from audit.engine.workers import Here, pool, run_remote, stop
 from audit.report import render
 from audit.spec.compile import compile_plan
 from audit.spec.facts import spec_facts, spec_notes
@@ -80,14 +79,16 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
         plan = compile_plan(loaded.spec, loading.contents, package_version)
         wanted = _wanted(plan, options.only)
         _sample(plan, loaded, loading, bundle, progress)
-    with ExitStack() as stack:
-        workers = options.workers or loaded.spec.run.workers
-        if workers > 1:
-            executor = pool(workers, loaded.path, options.overrides, options.allow, out, plan)
-            compute = submit_to(stack.enter_context(executor), run_remote, progress)
-        else:
-            compute = submit_to(stack.enter_context(Here()), None, progress)
+    workers = options.workers or loaded.spec.run.workers
+    remote = run_remote if workers > 1 else None
+    executor = pool(workers, loaded.path, options.overrides, options.allow, out, plan) if remote else Here()
+    try:
+        compute = submit_to(executor, remote, progress)
         evidence = Schedule(plan, loading.inputs, bundle, progress, compute).run(wanted)
+    except BaseException:
+        stop(executor)
+        raise
+    executor.shutdown()
     records = (_spec_evidence(loaded, loading, bundle), *evidence.values())
     outcome = _conclude(bundle, loaded, loading, plan, records, options)
     bundle.write("run.json", pretty_json(_run_record(begun)))

@@ -83,7 +83,10 @@ class Schedule:
         if reason:
             self._end(task, Result(status="not_applicable", message=reason))
             return
-        self._submit(task)
+        try:
+            self._submit(task)
+        except Exception as error:  # noqa: BLE001 - a method that cannot even be split is a failing method
+            self._end(task, _failure(error))
 
     def _submit(self, task: Task) -> None:
         inputs = with_results(self.inputs, task, self.plan, self.bundle)
@@ -109,7 +112,7 @@ class Schedule:
                 continue
             try:
                 partial = future.result()
-            except Exception as error:  # noqa: BLE001 - the one place where a failing method becomes evidence
+            except Exception as error:  # noqa: BLE001 - a failing method becomes evidence, and the run goes on
                 self._end(running.task, _failure(error))
                 continue
             if running.missing > 1:

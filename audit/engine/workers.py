@@ -1,8 +1,11 @@
 """Where parts are computed: in this process, or in a local pool of processes."""
 
 import multiprocessing
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,16 +36,43 @@ class Here(Executor):
 
 def pool(workers: int, path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> Executor:
     """A pool of fresh processes, each of which reads the inputs for itself."""
-    return ProcessPoolExecutor(
+    executor = ProcessPoolExecutor(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_prepare,
         initargs=(path, overrides, allow, out, plan),
     )
+    with _uninterrupted():
+        executor.submit(_started)  # the first call starts the processes
+    return executor
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started here ignore Ctrl-C: the main process hears it too, and ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _started() -> None:
+    """Nothing: the call that starts a process."""
 
 
 _worker: dict[str, Any] = {}
 """What a worker process keeps between parts; empty in the main process."""
+
+
+def stop(executor: Executor) -> None:
+    """Ends a pool at once, with whatever its processes are at; what is cached in the bundle stays."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in multiprocessing.active_children():
+        process.terminate()
 
 
 def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:

@@ -72,6 +72,24 @@ def test_a_killed_run_that_is_run_again_ends_with_the_same_bundle(undisturbed, t
     figure("runs killed and run again", KILLS, f"{len(clock)} of them killed before they ended; same bundle each time")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupt_ends_with_130_and_a_word_and_the_next_run_goes_on(undisturbed, tmp_path, workers):
+    expected, _, spec = undisturbed
+    out = tmp_path / "out"
+    line = [sys.executable, "-m", "audit", "run", str(spec), "-o", str(out), "-q", "--workers", str(workers)]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and not (out / "evidence").is_dir():
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "interrupted; run the same command again to go on"
+    assert credit_case.command("run", spec, "-o", out, "-q").returncode in {0, 1}
+    assert credit_case.contents(out) == expected
+
+
 def test_nothing_in_the_bundle_tells_folder_user_or_host(undisturbed):
     expected, _, spec = undisturbed
     words = [str(spec.parent), socket.gethostname(), f"/{getpass.getuser()}/"]
