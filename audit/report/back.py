@@ -22,13 +22,11 @@ CARD = {
 
 
 CHECKS = (
-    "Check that no file of the bundle was changed: audit verify BUNDLE.",
-    (
-        "Compute everything again from the spec, the data and the model, into a new folder: audit run SPEC -o FOLDER. "
-        "The report id and the payload digest must be those printed above."
-    ),
-    "Draw this report again from the bundle alone: audit render BUNDLE.",
+    Fact("No file of the bundle was changed", "audit verify BUNDLE", "code"),
+    Fact("Everything again, into a new folder; the report id must be the same", "audit run SPEC -o FOLDER", "code"),
+    Fact("This report again, from the bundle alone", "audit render BUNDLE", "code"),
 )
+"""What a reader can do, and the command for it."""
 
 
 def methods(source: Source) -> Iterator[Block]:
@@ -147,7 +145,7 @@ def integrity(source: Source) -> Iterator[Block]:
         )
     )
     yield Heading("How to check this report", anchor="verify")
-    yield Bullets(CHECKS)
+    yield Facts(CHECKS)
     yield Para(
         "The payload digest covers every file of the bundle but the rendered reports, so that they can print it."
     )
