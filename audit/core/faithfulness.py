@@ -83,13 +83,9 @@ def faithfulness_table(
     chances = [top / len(several[0]) for several in orders if len(several[0]) > top]
     for label in dict.fromkeys(labels):
         own = [k for k, name in enumerate(labels) if name == label]
-        losses = np.array([np.mean([several[k].mean(axis=1) for k in own], axis=0) for several in curves])
-        agree = np.array(
-            [
-                np.mean([shared_top(several[0], several[k], top) for k in own]) if len(several[0]) > top else np.nan
-                for several in orders
-            ]
-        )
+        means = [np.mean([several[k].mean(axis=1) for k in own], axis=0) for several in curves]
+        losses = np.array(means).reshape(-1, 2)
+        agree = np.array([_agreement(several, own, top) for several in orders], dtype=np.float64)
         row: dict[str, Any] = {"attribution": label, "n": len(curves)}
         measured = {"comprehensiveness": losses[:, 0], "sufficiency": losses[:, 1], "agreement": agree}
         if label == labels[0]:
@@ -101,12 +97,19 @@ def faithfulness_table(
     return pd.DataFrame(rows)
 
 
+def _agreement(several: Sequence[Ints], own: Sequence[int], top: int) -> float:
+    """What the first ranking of a row shares with some others on average; NaN where it ranks no more than `top`."""
+    if len(several[0]) <= top:
+        return float("nan")
+    return float(np.mean([shared_top(several[0], several[k], top) for k in own]))
+
+
 def removal_table(labels: Sequence[str], curves: Sequence[Sequence[Floats]]) -> pd.DataFrame:
     """Mean losses by number of features, over the instances that rank so many."""
     rows = []
     for label in dict.fromkeys(labels):
         own = [several[k] for several in curves for k, name in enumerate(labels) if name == label]
-        for size in range(max(curve.shape[1] for curve in own)):
+        for size in range(max((curve.shape[1] for curve in own), default=0)):
             there = np.array([curve[:, size] for curve in own if curve.shape[1] > size])
             removed, kept_only = there.mean(axis=0)
             n = sum(several[0].shape[1] > size for several in curves)

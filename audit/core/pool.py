@@ -25,11 +25,11 @@ TOGETHER = 64
 
 
 class Span(NamedTuple):
-    """What a feature may become from its present value: one of `values`, or anything from low to high."""
+    """What a feature may become from its present value: one of `listed`, or anything from low to high."""
 
     low: float
     high: float
-    values: Floats | None
+    listed: Floats | None
 
 
 class Pool(NamedTuple):
@@ -134,7 +134,8 @@ class _Drawing:
             number = max(int(1.2 * need * self.spent / max(seen, 1)) for need, seen in lacking)
         else:
             number = 2 * self.law.wanted
-        number = min(max(number, 100), ROUND, self.law.most - self.spent)
+        most = self.law.draws if self.spent < self.law.draws else self.law.most
+        number = min(max(number, 100), ROUND, most - self.spent)
         self.spent += number
         rows = np.tile(self.x, (number, 1))
         left = np.full(number, self.size)
@@ -143,8 +144,8 @@ class _Drawing:
             chosen = np.flatnonzero(self.rng.random(number) * (len(self.spans) - place) < left)
             left[chosen] -= 1
             u = self.rng.random(len(chosen))
-            if way.values is not None:
-                rows[chosen, j] = way.values[(u * len(way.values)).astype(np.int64)]
+            if way.listed is not None:
+                rows[chosen, j] = way.listed[(u * len(way.listed)).astype(np.int64)]
             else:
                 rows[chosen, j] = self.policy.reach(j, self.x[j : j + 1], way.low + u * (way.high - way.low))
         fine = changed(self.x[None], rows).sum(axis=1) == self.size

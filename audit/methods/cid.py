@@ -101,7 +101,7 @@ class Cid(Method):
     top: int = Field(default=4, ge=1)
     against: tuple[str, ...] = ()
 
-    needs: ClassVar[frozenset[Need]] = frozenset({"model"})
+    needs: ClassVar[frozenset[Need]] = frozenset({"model", "policy"})
     uses: ClassVar[tuple[str, ...]] = ("numpy",)
     cites: ClassVar[tuple[str, ...]] = (
         "Conti, Parafita, Brando: Measuring Feature Importance Through Counterfactual Distributions, arXiv:2511.15371",
