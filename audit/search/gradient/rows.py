@@ -106,7 +106,8 @@ class Search:
         self.pieces.append((left[fit], codes[fit]))
         further: NDArray[np.bool_] = early.numpy()
         for i, stopped in zip(left[~fit].tolist(), further[~fit].tolist(), strict=True):
-            self.reasons[i] = UNREAL if stopped else UNREACHED
+            if stopped or i not in self.reasons:
+                self.reasons[i] = UNREAL if stopped else UNREACHED
         return left[~fit & further]
 
     def _shifted(self, points: "Tensor", shift: Floats) -> "Tensor":
