@@ -7,6 +7,7 @@ torch is imported inside functions: reading a spec must not wait for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,19 @@ Scale = Literal["none", "d"]
 
 STANDARD = 1e-3
 """How far the mean of a column of training inputs may be from 0, and its standard deviation from 1."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread: more make small networks slower, and a limit that was set before its import is void."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Training(Frozen):
@@ -118,6 +132,7 @@ class Trained:
         """The scores of the features, shape (G,); they sum to 1."""
         return np.asarray(self.path[self.kept])
 
+    @one_thread()
     def predict(self, X: Floats) -> Floats:
         """Probabilities of shape (n, K)."""
         import torch
@@ -193,6 +208,7 @@ class Stack:
             self.dense += [weight.detach().requires_grad_(), bias.detach().requires_grad_()]
         self.groups, self.scale = torch.from_numpy(groups), scale
         self.layer = torch.tensor([member.layer for member in members])
+        self.scored = any(member.layer for member in members)
         self.s = torch.zeros(len(members), int(groups.max()) + 1, requires_grad=True)
 
     @property
@@ -204,8 +220,10 @@ class Stack:
         """Shape (M, n, K), of rows of shape (n, m) that all members are given."""
         import torch
 
-        by = torch.where(self.layer[:, None], factors(weights(self.s), self.groups, self.scale), 1.0)
-        h = x * by[:, None]
+        h = x.expand(len(self.s), *x.shape)
+        if self.scored:
+            by = torch.where(self.layer[:, None], factors(weights(self.s), self.groups, self.scale), 1.0)
+            h = x * by[:, None]
         for i, (weight, bias) in enumerate(zip(self.dense[::2], self.dense[1::2], strict=True)):
             h = torch.baddbmm(bias, h, weight)
             h = self.activations[i](h) if i < len(self.activations) else h
@@ -288,6 +306,7 @@ class Keep:
                 now.copy_(saved)
 
 
+@one_thread()
 def train(
     rows: Rows,
     members: Sequence[Member],

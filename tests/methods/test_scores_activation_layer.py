@@ -189,6 +189,26 @@ class Permuted(Mlp):
         return body
 
 
+def test_it_runs_on_one_thread_and_leaves_the_others_as_they_were():
+    rows, Y = drawn()
+    before, seen = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(2)
+        (run,) = train(
+            rows,
+            [Member(Y, 1)],
+            Training(body=SMALL, epochs=1),
+            np.random.default_rng(0),
+            lambda done, total: seen.append(torch.get_num_threads()),
+        )
+        run.module.register_forward_hook(lambda *given: seen.append(torch.get_num_threads()))
+        run.predict(rows.X)
+        assert seen == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_permuting_the_columns_permutes_the_weights():
     rows, Y = drawn()
     order = np.array([3, 0, 5, 1, 4, 2])
