@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test accept bench study fmt schema wheel clean
+.PHONY: help setup demo check test accept bench study study-scores fmt schema wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: setup  ## how long audits of known size take; writes into docs/
 
 study: setup  ## the comparison with the papers' figures; writes docs/studies/
 	$(BIN)/python tests/study/flex.py
+
+study-scores: setup  ## ScoresActivation beside its paper; writes docs/studies/scores.md
+	$(BIN)/python tests/study/scores.py
 
 fmt: setup  ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -164,7 +164,7 @@ def misses(found: dict[tuple[int, int], list[list[Seed]]]) -> Iterator[str]:
                 said.append(band(f"accuracy at least twin - 1 point ({gain:+.1f})", met=gain >= -1))
             rows.append([*cells, "; ".join(said)])
             below += [(n, d, name, i, s) for i, s in enumerate(runs) if recovery(s.layer.w) < 1]
-    yield from table(["n, d, variant", "recovery by seed", "of the mean weights", "band"], rows)
+    yield from table(["n, d, variant", "recovery by seed", "by the mean weights of all seeds", "band"], rows)
     for n, d, name, i, s in below:
         rank = int((s.layer.w > s.layer.w[:INFORMATIVE].min()).sum()) + 1
         weakest = int(s.layer.w[:INFORMATIVE].argmin())
@@ -261,7 +261,7 @@ def permuted() -> Iterator[str]:
     mean = float(np.mean(shares))
     yield (
         f"With permuted labels in place of the true ones, a share of {mean:.3f} of the features is flagged as above "
-        f"noise (10 repeats of 5 and 5 networks, paper scale). {band('at most .10', met=mean <= 0.10)}.\n"
+        f"noise (10 repeats of 5 and 5 networks, paper scale). Band {band('at most .10', met=mean <= 0.10)}.\n"
     )
 
 
