@@ -22,9 +22,10 @@ from audit.core.registry import Registry
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table
 
-Need = Literal["model", "native", "gradient", "train", "target", "labels"]
+Need = Literal["model", "native", "gradient", "train", "target", "policy"]
 """model: scores for rows that are not in the data · native: the inside of the model · gradient: the model is a
-`core.network.Network` · train: training data · target: true classes of the evaluation rows."""
+`core.network.Network` · train: training data · target: true classes of the evaluation rows · policy: what may change,
+which searches have without asking."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ class Method(Runnable):
 
     kind: str
     id: str | None = None
+
+    remedy: ClassVar[str] = ""
+    """The artefact with a model that `remedies:` has audited in place of the given one; empty: it makes none."""
 
     @property
     def task_id(self) -> str:

@@ -60,6 +60,11 @@ class Task(Frozen):
         """The content key: 32 hexadecimal digits."""
         return self.digest()[:32]
 
+    @property
+    def remedy(self) -> str:
+        """The id of the remedy whose model this task audits; empty for the given model."""
+        return self.id.partition("@")[2]
+
     def after(self) -> tuple[str, ...]:
         """The ids of the tasks that must be done before."""
         return tuple(ref.name for ref in self.reads.values() if ref.source == "task")

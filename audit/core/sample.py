@@ -43,10 +43,14 @@ def draw(
     regions: tuple[Region, ...],
     rng: np.random.Generator,
     check: ScoreCheck | None = None,
+    like: pd.DataFrame | None = None,
 ) -> Result:
     """The audited rows, their regions, and the scores of all evaluation rows.
 
     Rows that a neighbourhood asks for join the sample but are not `drawn`: global results leave them out.
+
+    Args:
+        like: the table `sample` of an earlier sample, whose drawn rows are drawn again, to compare two models on them.
 
     *Tables*: `instances` (instance, one column per feature) · `sample` (instance, row, drawn, outcome, score) ·
     `scores` (one column per class, all evaluation rows) · `regions` (region, instance, distance, weight) ·
@@ -58,7 +62,10 @@ def draw(
     """
     outcomes = inputs.decision.outcome(inputs.scores)
     _refuse_constant(inputs)
-    picked = _stratified(_strata(inputs, outcomes, settings.stratify), settings.rows, rng)
+    if like is None:
+        picked = _stratified(_strata(inputs, outcomes, settings.stratify), settings.rows, rng)
+    else:
+        picked = like.loc[like["drawn"], "row"].to_numpy(dtype=np.int64)
     wanted = [neighbours(region, inputs.evaluate, outcomes)[0] for region in regions if region.around is not None]
     rows = np.unique(np.concatenate([picked, *wanted])).astype(np.int64)
     table, drawn = inputs.evaluate.take(rows), np.isin(rows, picked)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from pydantic import TypeAdapter
 from threadpoolctl import threadpool_limits
 
 from audit.core.base import canonical_json
@@ -11,6 +12,8 @@ from audit.core.evidence import Metric, Result, Where
 from audit.core.method import GENERATORS, METHODS, Context, Generator, Inputs, Method, Need, Runnable
 from audit.core.model import Capability
 from audit.core.plan import Part, Task
+from audit.core.region import Region
+from audit.core.sample import SampleSettings, draw
 from audit.search.verify import summarise, verify
 
 EVALUATED = "evaluated_rows"
@@ -59,29 +62,55 @@ def task_rng(task: Task, part: Part) -> np.random.Generator:
 
 def run_part(task: Task, part: Part, inputs: Inputs, tick: Callable[[int, int], None]) -> Result:
     """The result of one part, with the model-evaluated rows as a metric; computed on one thread."""
-    work = runnable(task)
     before = inputs.model.rows if inputs.model else 0
-    ctx = Context(inputs, task_rng(task, part), tick)
     with threadpool_limits(1):
-        if isinstance(work, Generator):
-            result = _search(work, ctx, part)
-        elif isinstance(work, Method):
-            result = work.run(ctx, part)
-        else:
-            raise TypeError(f"{task.id} is neither a method nor a generator")
+        result = _result(task, part, inputs, tick)
     spent = (inputs.model.rows - before) if inputs.model else 0
     return replace(result, metrics=(*result.metrics, evaluated_rows(spent)))
+
+
+def _result(task: Task, part: Part, inputs: Inputs, tick: Callable[[int, int], None]) -> Result:
+    rng = task_rng(task, part)
+    if task.family == "sample":
+        return _sample_again(task, inputs, rng)
+    work, ctx = runnable(task), Context(inputs, rng, tick)
+    if isinstance(work, Generator):
+        return _search(work, ctx, part)
+    if isinstance(work, Method):
+        return work.run(ctx, part)
+    raise TypeError(f"{task.id} is neither a method nor a generator")
+
+
+def _sample_again(task: Task, inputs: Inputs, rng: np.random.Generator) -> Result:
+    """The rows that were drawn for the given model, under the model that a remedy made."""
+    if inputs.model is None:
+        raise TypeError(f"{task.id} has no model")
+    settings = SampleSettings.model_validate_json(canonical_json(task.settings["sample"]))
+    regions = TypeAdapter(tuple[Region, ...]).validate_json(canonical_json(task.settings["regions"]))
+    scored = replace(inputs, scores=inputs.model.probabilities(inputs.evaluate.codes))
+    return draw(scored, settings, regions, rng, like=inputs.results["rows"].tables["sample"])
 
 
 def merge_parts(task: Task, inputs: Inputs, partials: Sequence[Result]) -> Result:
     """The result of a task from those of its parts, in order; model-evaluated rows are added up."""
     spent = sum(int(m.value or 0) for p in partials for m in p.metrics if m.name == EVALUATED)
     bare = [replace(p, metrics=tuple(m for m in p.metrics if m.name != EVALUATED)) for p in partials]
-    work = runnable(task)
-    result = summarise(inputs, work, bare) if isinstance(work, Generator) else work.merge(inputs, bare)
+    result = _merged(task, inputs, bare)
     if result.status != "ok" or not spent:
         return result
     return replace(result, metrics=(*result.metrics, evaluated_rows(spent)))
+
+
+def _merged(task: Task, inputs: Inputs, partials: Sequence[Result]) -> Result:
+    if task.family == "sample":
+        return partials[0]
+    work = runnable(task)
+    return summarise(inputs, work, partials) if isinstance(work, Generator) else work.merge(inputs, partials)
+
+
+def task_parts(task: Task, inputs: Inputs) -> list[Part]:
+    """The parts of a task."""
+    return [Part(index=0)] if task.family == "sample" else runnable(task).parts(inputs, task.part_rows)
 
 
 def evaluated_rows(rows: int) -> Metric:

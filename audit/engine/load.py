@@ -2,21 +2,22 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from audit.core.base import canonical_json, sha256
-from audit.core.errors import AuditError, DataError, SpecError
+from audit.core.errors import AuditError, DataError, ModelError, SpecError
 from audit.core.evidence import Note
 from audit.core.expression import parse
 from audit.core.infer import ColumnInfo, infer_schema
 from audit.core.labels import label_of
 from audit.core.manifest import InputRecord
 from audit.core.method import Inputs
-from audit.core.model import Allow, Decision, Model, Scorer, Source, StoredScores
+from audit.core.model import ADAPTERS, Allow, Decision, Model, Scorer, Source, StoredScores
 from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table, encode
@@ -25,6 +26,9 @@ from audit.spec.contradiction import check_data
 from audit.spec.load import Loaded
 
 T = TypeVar("T")
+
+REMEDIED_KINDS = {"application/vnd.safetensors": "torch"}
+"""By the media type of a remedied model, the adapter that reads it."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,28 @@ def _load_model(
         return adapter.load(source), record
     except AuditError as error:
         raise type(error)([f"{loaded.at('model')}: {problem}" for problem in error.problems]) from error
+
+
+def remedied(inputs: Inputs, path: Path, media_type: str) -> Inputs:
+    """The inputs with a model that a remedy made in place of the given one.
+
+    Raises:
+        ModelError: the file cannot be read, or answers for other classes than the given model.
+    """
+    adapter = ADAPTERS.classes()[REMEDIED_KINDS[media_type]].model_validate({"path": path.name})
+    source = Source(
+        path=str(path),
+        folder=str(path.parent),
+        allow=Allow(),
+        evaluate=inputs.evaluate.frame(),
+        favourable=inputs.decision.favourable,
+        schema=inputs.schema,
+    )
+    model = adapter.load(source)
+    if isinstance(model, StoredScores) or set(model.classes) != set(inputs.decision.classes):
+        raise ModelError(f"the remedied model answers for other classes than {', '.join(inputs.decision.classes)}")
+    decision = replace(inputs.decision, classes=model.classes)
+    return replace(inputs, decision=decision, model=Scorer(model, inputs.schema, decision))
 
 
 def _decision(loaded: Loaded, model: Model | StoredScores, favourable: tuple[str, ...]) -> Decision:

@@ -130,7 +130,7 @@ def _wanted(plan: Plan, only: Sequence[str]) -> set[str]:
 
 def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progress: Progress) -> None:
     """The first task, in this process: without scores and sample there is no audit."""
-    (task,) = (task for task in plan.tasks if task.family == "sample")
+    task = plan["sample"]
     if bundle.evidence(task.key) is not None:
         return
     progress.start(task.id, 1)

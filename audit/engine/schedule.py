@@ -4,16 +4,19 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from audit.bundle import Bundle
 from audit.core.errors import AuditError
 from audit.core.evidence import Evidence, Result, Status
 from audit.core.method import Inputs, Refusal
 from audit.core.plan import Part, Plan, Task
-from audit.engine.execute import merge_parts, runnable, unmet
+from audit.engine.execute import merge_parts, task_parts, unmet
 from audit.engine.progress import Progress
 from audit.engine.workers import with_results
+
+REMEDIED = "remedied"
+"""What metrics of a model that a remedy made say under `where.model`."""
 
 Compute = Callable[[Task, Part, Inputs], Future[Result]]
 
@@ -45,7 +48,7 @@ class Schedule:
         """Evidence by task id; tasks that are not wanted are taken from the bundle or are `incomplete`."""
         chosen = set(wanted)
         for task in self.plan.tasks:
-            if task.family != "sample" and task.id not in chosen:
+            if task.id != "sample" and task.id not in chosen:
                 kept = self.bundle.evidence(task.key)
                 self.done[task.id] = kept or self._keep(task, Result(status="incomplete", message="left out by --only"))
         while len(self.done) < len(self.plan.tasks):
@@ -79,18 +82,18 @@ class Schedule:
             status: Status = "incomplete" if failed[0].status == "incomplete" else "not_applicable"
             self._end(task, Result(status=status, message=why))
             return
-        reason = unmet(task, self.inputs)
-        if reason:
-            self._end(task, Result(status="not_applicable", message=reason))
-            return
         try:
-            self._submit(task)
+            inputs = with_results(self.inputs, task, self.plan, self.bundle)
+            reason = unmet(task, inputs)
+            if reason:
+                self._end(task, Result(status="not_applicable", message=reason))
+            else:
+                self._submit(task, inputs)
         except Exception as error:  # noqa: BLE001 - a method that cannot even be split is a failing method
             self._end(task, _failure(error))
 
-    def _submit(self, task: Task) -> None:
-        inputs = with_results(self.inputs, task, self.plan, self.bundle)
-        parts = runnable(task).parts(inputs, task.part_rows)
+    def _submit(self, task: Task, inputs: Inputs) -> None:
+        parts = task_parts(task, inputs)
         self.progress.start(task.id, len(parts))
         running = _Running(task, inputs, len(parts))
         self.running[task.id] = running
@@ -141,6 +144,11 @@ class Schedule:
         self.progress.end(task.id, result.status)
 
     def _keep(self, task: Task, result: Result) -> Evidence:
+        if task.remedy:
+            metrics = [
+                m.model_copy(update={"where": m.where.model_copy(update={"model": REMEDIED})}) for m in result.metrics
+            ]
+            result = replace(result, metrics=tuple(metrics))
         return self.bundle.put(task.id, task.kind, task.key, result)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.bundle import Bundle
-from audit.core.evidence import Result
-from audit.core.method import Inputs
+from audit.core.evidence import Evidence, Result
+from audit.core.method import METHODS, Inputs
 from audit.core.model import Allow
 from audit.core.plan import Part, Plan, Task
 from audit.core.sample import sampled
 from audit.engine.execute import run_part
-from audit.engine.load import load_inputs
+from audit.engine.load import load_inputs, remedied
 from audit.spec.load import load_spec
 
 
@@ -101,6 +101,15 @@ def with_results(inputs: Inputs, task: Task, plan: Plan, bundle: Bundle) -> Inpu
         if record is None:
             raise RuntimeError(f"{task.id} reads {ref.name}, which is not in the bundle")
         results[name] = bundle.result(record)
+        if name == "model":
+            inputs = _with_model(inputs, plan[ref.name].kind, record, bundle)
     if "sample" in results:
         inputs = sampled(inputs, results["sample"])
     return replace(inputs, results=results)
+
+
+def _with_model(inputs: Inputs, remedy: str, record: Evidence, bundle: Bundle) -> Inputs:
+    """The inputs with the model that a remedy left in the bundle."""
+    wanted = METHODS.classes()[remedy].remedy
+    (artefact,) = (artefact for artefact in record.artefacts if artefact.name == wanted)
+    return remedied(inputs, bundle.root / artefact.path, artefact.media_type)

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from audit.core.expression import ExpressionError, parse
-from audit.core.method import Method, Runnable
+from audit.core.method import METHODS, Method, Runnable
 from audit.core.region import Region
 from audit.spec.check_policy import check_columns, check_mutability
 from audit.spec.contradiction import check_data
@@ -156,9 +156,31 @@ def _methods(spec: Spec, data: Any) -> Iterator[Problem]:
         seen.setdefault(method.task_id, i)
 
 
-def task_ids(spec: Spec) -> list[str]:
-    """The ids of all evidence of a spec but those of what the audit itself makes."""
+def _remedies(spec: Spec, data: Any) -> Iterator[Problem]:
+    """Remedies make a model, and read nothing but the data."""
+    able = sorted(kind for kind, cls in METHODS.classes().items() if cls.remedy)
+    seen: dict[str, int] = {}
+    for i, remedy in enumerate(spec.remedies):
+        if not remedy.remedy:
+            yield Problem(("remedies", i, "kind"), f"{remedy.kind!r} makes no model; allowed: {', '.join(able)}")
+        if remedy.reads():
+            yield Problem(("remedies", i), "a remedy reads no other task; move it to `methods`")
+        if remedy.task_id in seen:
+            yield Problem(("remedies", i), f"{remedy.task_id!r} is the id of entry {seen[remedy.task_id] + 1} as well")
+        seen.setdefault(remedy.task_id, i)
+
+
+def given_ids(spec: Spec) -> list[str]:
+    """The ids of what is asked of the given model, but those of what the audit itself makes."""
     return [f"counterfactuals.{name}" for name in spec.counterfactuals] + [m.task_id for m in spec.methods]
+
+
+def task_ids(spec: Spec) -> list[str]:
+    """The ids of all evidence of a spec, remedies and the audits of their models included."""
+    given = given_ids(spec)
+    names = [remedy.task_id for remedy in spec.remedies]
+    again = [f"{task}@{name}" for name in names for task in ("sample", *given)]
+    return [*given, *(f"remedies.{name}" for name in names), *again]
 
 
 def _references(spec: Spec, data: Any) -> Iterator[Problem]:
@@ -166,7 +188,7 @@ def _references(spec: Spec, data: Any) -> Iterator[Problem]:
     sets = spec.counterfactuals.items()
     readers: list[tuple[Path, str, Runnable]] = [(("counterfactuals", n), f"counterfactuals.{n}", g) for n, g in sets]
     readers += [(("methods", i), m.task_id, m) for i, m in enumerate(spec.methods)]
-    known = ["sample", *task_ids(spec)]
+    known = ["sample", *given_ids(spec)]
     for path, _, runnable in readers:
         written = data[path[0]][path[1]]
         for name, task in runnable.reads().items():
@@ -268,7 +290,8 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("methods",), _methods),
     (("counterfactuals", "methods"), _references),
     (("regions", "methods", "gates"), _region_names),
-    (("counterfactuals", "methods", "gates"), _gates),
+    (("remedies",), _remedies),
+    (("counterfactuals", "methods", "remedies", "gates"), _gates),
     (("report",), _report),
 )
 """What each check reads, and the check."""

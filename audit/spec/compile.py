@@ -11,6 +11,9 @@ from audit.core.plan import Plan, Ref, Task
 from audit.spec.facts import settings
 from audit.spec.model import Spec, column_infos
 
+REMEDIES = "remedies."
+"""What the ids of remedies begin with."""
+
 SAMPLE_REV = 1
 """Raised when the drawing of the sample changes."""
 
@@ -28,29 +31,60 @@ def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[st
     inputs = {name: Ref(source="input", name=name, content=contents[name]) for name in ("data", "model")}
     inputs["columns"] = Ref(source="input", name="columns", content=_columns_digest(spec))
     sample = _sample(spec, inputs, versions)
-    inputs["sample"] = Ref(source="task", name="sample", content=sample.key)
-    policy = Ref(source="input", name="policy", content=policy_digest(spec))
+    inputs["sample"] = _ref(sample)
+    inputs["policy"] = Ref(source="input", name="policy", content=policy_digest(spec))
     tasks = {sample.id: sample}
-
     work = runnables(spec)
     for task_id in _ordered({name: tuple(runnable.reads().values()) for name, runnable in work.items()}):
-        runnable = work[task_id]
-        read = {
-            name: Ref(source="task", name=other, content=tasks[other].key) for name, other in runnable.reads().items()
-        }
-        searched = isinstance(runnable, Generator)
-        tasks[task_id] = Task(
-            id=task_id,
-            family="counterfactuals" if searched else "method",
-            kind=runnable.search if isinstance(runnable, Generator) else runnable.kind,
-            settings=settings(runnable),
-            rev=runnable.rev,
-            uses=_versions(spec, runnable.uses, versions),
-            reads={**inputs, **({"policy": policy} if searched else {}), **read},
-            seed=spec.run.seed,
-            part_rows=spec.run.part_rows,
-        )
+        tasks[task_id] = _task(spec, task_id, work[task_id], inputs, tasks, versions)
+    given = tuple(tasks.values())
+    for remedy in spec.remedies:
+        task_id = f"{REMEDIES}{remedy.task_id}"
+        tasks[task_id] = _task(spec, task_id, remedy, inputs, tasks, versions)
+        tasks |= _again(given, remedy.task_id, tasks[task_id])
     return Plan(tasks=tuple(tasks.values()))
+
+
+def _task(
+    spec: Spec,
+    task_id: str,
+    runnable: Generator | Method,
+    inputs: Mapping[str, Ref],
+    tasks: Mapping[str, Task],
+    versions: Callable[[str], str],
+) -> Task:
+    """The task of a search, a method or a remedy; what does not ask for the policy does not depend on it."""
+    searched = isinstance(runnable, Generator)
+    bound = searched or "policy" in runnable.needs
+    read = {name: _ref(tasks[other]) for name, other in runnable.reads().items()}
+    return Task(
+        id=task_id,
+        family="counterfactuals" if searched else "method",
+        kind=runnable.search if isinstance(runnable, Generator) else runnable.kind,
+        settings=settings(runnable),
+        rev=runnable.rev,
+        uses=_versions(spec, runnable.uses, versions),
+        reads={**{name: ref for name, ref in inputs.items() if bound or name != "policy"}, **read},
+        seed=spec.run.seed,
+        part_rows=spec.run.part_rows,
+    )
+
+
+def _again(given: Sequence[Task], name: str, remedy: Task) -> dict[str, Task]:
+    """The tasks of the given model once more, on the model that a remedy made; the drawn rows stay the same."""
+    again: dict[str, Task] = {}
+    for task in given:
+        reads = {key: _ref(again[ref.name]) if ref.name in again else ref for key, ref in task.reads.items()}
+        reads["model"] = _ref(remedy)
+        if task.family == "sample":
+            reads["rows"] = _ref(task)
+        fields = {field: getattr(task, field) for field in Task.model_fields}
+        again[task.id] = Task(**(fields | {"id": f"{task.id}@{name}", "reads": reads}))
+    return {task.id: task for task in again.values()}
+
+
+def _ref(task: Task) -> Ref:
+    return Ref(source="task", name=task.id, content=task.key)
 
 
 def runnables(spec: Spec) -> dict[str, Generator | Method]:

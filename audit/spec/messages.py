@@ -14,7 +14,6 @@ from audit.spec.schema import Schema, at_path, expected, resolve
 Path = tuple[str | int, ...]
 
 LATER: Mapping[str, str] = {
-    "remedies": "remedies come in a later version; remove the section",
     "run.engine": "work on clusters (dask, ray) comes in a later version; remove it, `run.workers` is for this machine",
     "run.address": "work on clusters (dask, ray) comes in a later version; remove it",
     "extends": "baselines come in a later version; write the keys out",
@@ -131,7 +130,7 @@ def _tag(item: Any) -> str:
 def _unknown_kind(item: Any, path: Path) -> str:
     """The message for a `kind` or `search` that is missing or that nobody has."""
     tag, given = _tag(item), item["input"]
-    registry = ADAPTERS if path[:1] == ("model",) else METHODS if path[:1] == ("methods",) else GENERATORS
+    registry = ADAPTERS if path[:1] == ("model",) else GENERATORS if path[:1] == ("counterfactuals",) else METHODS
     known = ", ".join(registry.classes())
     if tag not in given:
         misspelt = nearest(tag, map(str, given))

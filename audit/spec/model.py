@@ -181,6 +181,7 @@ class Spec(Frozen):
         regions: groups of similar cases.
         counterfactuals: searches, by a name of your choice.
         methods: the questions that are put to the model; two of one kind need an `id`.
+        remedies: methods that make a better model; the whole audit is run again on each.
         gates: bars for metrics.
         report: the report.
         run: how it is computed.
@@ -196,6 +197,7 @@ class Spec(Frozen):
     regions: tuple[Region, ...] = ()
     counterfactuals: dict[Name, Annotated[Generator, Member(GENERATORS)]] = {}
     methods: Annotated[tuple[Annotated[Method, Member(METHODS)], ...], Field(min_length=1)]
+    remedies: tuple[Annotated[Method, Member(METHODS)], ...] = ()
     gates: tuple[Gate, ...] = ()
     report: ReportSpec = ReportSpec()
     run: RunSpec = RunSpec()

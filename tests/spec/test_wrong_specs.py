@@ -348,7 +348,7 @@ REFERENCES = [
     ("as_of: 2026-11-01", "as_of: 2026-11-01T12:00:00", 2, "a date such as"),
     ("as_of: 2026-11-01", "as_of: 1.11.2026", 2, "a date such as"),
     ("  default: immutable", "  default: immutable\n  task: regression", 19, "regression is not in this version"),
-    ("run: {", "remedies: {}\nrun: {", 41, "not in this version"),
+    ("run: {", "remedies: {}\nrun: {", 41, "allowed: a list"),
     ("run: {", "extends: base.yaml\nrun: {", 41, "not in this version"),
     ("run: {", "protected: [sex]\nrun: {", 41, "it belongs to `data`"),
     ("spec_version: 1", "spec_version: 2", 1, "too new"),
