@@ -2,6 +2,7 @@
 
 import io
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -76,6 +77,8 @@ class TorchAdapter(Adapter):
 
     def load(self, source: Source) -> Network:
         """The network; nothing in the file is opened before its digest was compared."""
+        if find_spec("torch") is None or find_spec("safetensors") is None:
+            raise ModelError("model.kind: torch is not installed here; install it with pip install 'auditspec[torch]'")
         data = _read(source.path or self.path)
         _refuse_other_digest(self.path, data, self.expected_sha256)
         suffix = Path(self.path).suffix.lower()

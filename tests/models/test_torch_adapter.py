@@ -255,3 +255,10 @@ def test_an_installed_package_can_offer_an_architecture(tmp_path: Path, monkeypa
         architecture_of({"kind": "broken"})
     with pytest.raises(ModelError, match="there are broken, doubled, mlp, odd"):
         architecture_of({"kind": "resnet"})
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_network(tmp_path / "model.safetensors", network())
+    monkeypatch.setattr(torch_module, "find_spec", lambda name: None if name == "torch" else name)
+    with pytest.raises(ModelError, match=r"pip install 'auditspec\[torch\]'"):
+        load(tmp_path / "model.safetensors")
