@@ -52,6 +52,6 @@ def _troubles() -> Iterator[str]:
     try:
         click.echo(f"✓ templates {len(list(folder('templates').iterdir()))} entries")
         for registry in (METHODS, GENERATORS, ADAPTERS):
-            click.echo(f"✓ {registry.noun}s: {', '.join(registry.classes())}")
+            click.echo(f"✓ {registry.noun}: {', '.join(registry.classes())}")
     except (FileNotFoundError, AuditError) as error:
         yield str(error)
