@@ -93,6 +93,7 @@ class TorchAdapter(Adapter):
         self._refuse_other_features(prepare)
         classes = self._classes(inside)
         module = _built(shape, len(prepare.groups), len(classes))
+        _run_on_one_thread()
         try:
             return Network(fill(module, weights), shape, prepare, classes)
         except ModelError as error:
@@ -255,6 +256,13 @@ def _built(shape: Architecture, inputs: int, outputs: int) -> "Module":
         return shape.build(inputs, outputs, 0)
     except Exception as error:  # a builder may be foreign code
         raise ModelError(f"model.architecture: cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _run_on_one_thread() -> None:
+    """Results and their cost must not depend on the machine; the engine's limit misses torch until it is imported."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _fitted(schema: FeatureSchema, train: pd.DataFrame) -> Prepare:

@@ -257,6 +257,17 @@ def test_an_installed_package_can_offer_an_architecture(tmp_path: Path, monkeypa
         architecture_of({"kind": "resnet"})
 
 
+def test_it_computes_on_one_thread(tmp_path: Path) -> None:
+    save_network(tmp_path / "model.safetensors", network())
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        load(tmp_path / "model.safetensors")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_network(tmp_path / "model.safetensors", network())
     monkeypatch.setattr(torch_module, "find_spec", lambda name: None if name == "torch" else name)
