@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 
 from audit.core.base import sha256
 from audit.core.errors import ModelError
+from audit.core.evidence import Evidence
 from audit.core.model import Allow, Decision, Scorer, Source
 from audit.core.network import Architecture, Mlp, Network, Prepare
+from audit.engine.run import Options, run
 from audit.models import torch_module
 from audit.models.torch_module import TorchAdapter, architecture_of, save_network
-from audit.testing import toy_table
+from audit.testing import toy_network, toy_table
 
 NAMES = ("age", "amount", "home")
 SCALED = {"age": {"mean": 40.0, "sd": 10.0}, "amount": {"mean": 1000.0, "sd": 300.0}}
@@ -273,3 +275,50 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(torch_module, "find_spec", lambda name: None if name == "torch" else name)
     with pytest.raises(ModelError, match=r"pip install 'auditspec\[torch\]'"):
         load(tmp_path / "model.safetensors")
+
+
+SPEC = """
+spec_version: 1
+audit: {id: torch, title: A network, owner: Model Risk, purpose: A test, as_of: 2026-11-01}
+model: MODEL
+data: {evaluate: people.csv, target: {column: paid, favourable: ["yes"]}, sample: {rows: 30}}
+mutability: {features: {amount: {change: increase, why: test, owner: test, approved: 2026-01-01}}}
+counterfactuals:
+  typical: {search: ecco, for: unfavourable, constraints: policy}
+  flips: {search: generic, per_row: 2}
+methods: [{kind: flex, from: flips}]
+report: {formats: [html]}
+"""
+
+
+def audited(folder: Path, model: str) -> dict[str, Evidence]:
+    """The evidence of an audit of `people` with this model, by its id."""
+    frame = people()
+    frame.assign(paid=np.where(frame["amount"] > 1000, "yes", "no")).to_csv(folder / "people.csv", index=False)
+    (folder / "spec.yaml").write_text(SPEC.replace("MODEL", model))
+    outcome = run(folder / "spec.yaml", folder / "out", Options(allow=Allow(code=True)))
+    return {record.id: record for record in outcome.evidence}
+
+
+def test_an_audit_of_a_network_searches_by_gradient_and_ranks_features(tmp_path: Path) -> None:
+    """P(yes) rises with the amount alone: every unfavourable row can raise it, and FLEX ranks it first."""
+    table = toy_table(people())
+    save_network(tmp_path / "model.safetensors", toy_network(table, {"amount": 0.01}, -10.0))
+    found = audited(tmp_path, "{kind: torch, path: model.safetensors, features: [age, amount, home]}")
+    assert {record.status for record in found.values()} == {"ok"}
+    coverage = {m.name: m.value for m in found["counterfactuals.typical"].metrics}
+    assert coverage["coverage"] == 1.0
+    assert coverage["mean_changed"] == 1.0
+    assert coverage["violations"] == 0.0
+    flex = pd.read_parquet(tmp_path / "out" / next(t.path for t in found["flex"].tables if t.name == "flex_global"))
+    ranked = flex.sort_values("frequency", ascending=False)
+    assert ranked["feature"].iloc[0] == "amount"
+
+
+def test_a_model_without_gradients_gives_no_search_by_gradient_and_the_audit_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "scored_by_amount.py").write_text(
+        "def score(frame):\n    return (frame['amount'] > 1000) * 0.5 + 0.25\n"
+    )
+    found = audited(tmp_path, '{kind: function, function: "scored_by_amount:score", classes: ["no", "yes"]}')
+    assert found["counterfactuals.flips"].status == "not_applicable"
+    assert "gradient of the model" in found["counterfactuals.flips"].message
