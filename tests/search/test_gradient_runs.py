@@ -15,9 +15,10 @@ from audit.core.network import Mlp, Network, Prepare
 from audit.core.policy import FeatureRule
 from audit.report.words import say
 from audit.search.gradient import Ecco, Generic, Revise
-from audit.search.gradient.rows import UNREACHED
+from audit.search.gradient.rows import UNREACHED, Search
+from audit.search.gradient.space import Space
 from audit.search.gradient.vae import VaeSettings, fit_vae
-from audit.testing import ToyModel, search_set, toy_inputs, toy_network, toy_table
+from audit.testing import ToyModel, search_set, toy_context, toy_inputs, toy_network, toy_table
 
 
 def whole() -> Inputs:
@@ -236,3 +237,21 @@ def test_the_autoencoder_learns_where_the_rows_lie_and_depends_on_its_seed_alone
 def test_words_of_every_search(kind: str, root: Any) -> None:
     words = yaml.safe_load((root / "templates" / "words" / f"{kind}.yaml").read_text("utf-8"))
     assert {"kind", "title", "section", "purpose", "mechanism", "risk", "strengths", "limitations"} <= set(words)
+
+
+def test_random_starts_keep_to_the_constraints() -> None:
+    """A shift of all columns by 0.3 up: what may only fall, or not change, stays; numbers end at their bounds."""
+    inputs = whole()
+    space = Space.of(toy_context(inputs), inputs.policy)
+    assert inputs.sample is not None
+    codes = inputs.sample.table.codes
+    points = space.points(codes)
+    moved = Search(toy_context(inputs), space, codes, np.zeros(80, dtype=np.int64)).shifted(points, np.full(8, 0.3))
+    income, debts, housing, savings, guarantor, age = 0, 1, slice(2, 5), 5, 6, 7
+    assert torch.equal(moved[:, [debts, age]], points[:, [debts, age]])
+    top = points[:, income].max()
+    torch.testing.assert_close(moved[:, income], torch.clamp(points[:, income] + 0.3, max=float(top)))
+    torch.testing.assert_close(moved[:, housing], torch.clamp(points[:, housing] + 0.3, max=1.0))
+    torch.testing.assert_close(moved[:, guarantor], torch.clamp(points[:, guarantor] + 0.3, max=1.0))
+    assert (moved[:, savings] >= points[:, savings]).all()
+    assert (moved[:, savings] > points[:, savings]).any()

@@ -95,7 +95,7 @@ class Search:
         """Follows the paths of the rows `left`; returns those for which it is worth going further."""
         import torch
 
-        start = self._shifted(self.space.points(self.rows[left]), shift)
+        start = self.shifted(self.space.points(self.rows[left]), shift)
         end, early, cost = paths(start, torch.full((len(left),), outcome), tau)
         self.spent[left] += cost.numpy()
         x = self.rows[left]
@@ -110,7 +110,7 @@ class Search:
                 self.reasons[i] = UNREAL if stopped else UNREACHED
         return left[~fit & further]
 
-    def _shifted(self, points: "Tensor", shift: Floats) -> "Tensor":
+    def shifted(self, points: "Tensor", shift: Floats) -> "Tensor":
         """The points moved by the shift, where and as far as the constraints let them."""
         import torch
 
