@@ -11,10 +11,10 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test accept bench study study-scores fmt schema wheel clean
+.PHONY: help setup demo check test accept bench study study-ct study-scores fmt schema wheel clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## build .venv, and install the Debian libraries of WeasyPrint where that is allowed
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
@@ -43,6 +43,12 @@ bench: setup  ## how long audits of known size take; writes into docs/
 
 study: setup  ## the comparison with the papers' figures; writes docs/studies/
 	$(BIN)/python tests/study/flex.py
+
+study-ct: setup  ## counterfactual training beside its paper; writes docs/studies/ct.md
+	$(BIN)/python tests/study/ct.py
+
+study-cid: setup  ## CID beside its paper; writes docs/studies/cid.md
+	$(BIN)/python tests/study/cid.py
 
 study-scores: setup  ## ScoresActivation beside its paper; writes docs/studies/scores.md
 	$(BIN)/python tests/study/scores.py
