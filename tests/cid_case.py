@@ -12,13 +12,13 @@ from worded import assert_worded
 
 from audit.core import pool
 from audit.core.evidence import Note, Result
-from audit.core.method import Inputs
+from audit.core.method import Inputs, Sample
 from audit.core.plan import Part
 from audit.methods import cid
 from audit.methods.cid import Cid
 from audit.methods.shapley import Shap
 from audit.models.scikit import FittedModel
-from audit.testing import toy_context, toy_inputs
+from audit.testing import ToyModel, toy_context, toy_inputs
 
 
 @dataclass(frozen=True)
@@ -141,3 +141,37 @@ def overall(result: Result) -> pd.DataFrame:
 def notes(result: Result) -> dict[str, Note]:
     """The notes, by code."""
     return {note.code: note for note in result.notes}
+
+
+def whole(n: int = 40, **options: Any) -> Inputs:
+    """Whole numbers a, b and c in 0..9; yes from a of 5 on."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: rng.integers(0, 10, n) for name in "abc"})
+    frame.iloc[0], frame.iloc[1] = 0, 9
+    return toy_inputs(frame, lambda f: np.where(f["a"] >= 5, 0.8, 0.2), **options)
+
+
+def local(result: Result, instance: str) -> pd.DataFrame:
+    """The local values of a row, by feature."""
+    table = result.tables["cid_local"]
+    return table[table["instance"] == instance].set_index("feature")
+
+
+def only(inputs: Inputs, rows: Any, drawn: Any = None) -> Sample:
+    """A sample of some of the audited rows."""
+    sample = inputs.sample
+    rows = np.asarray(rows)
+    flags = np.ones(len(rows), dtype=bool) if drawn is None else np.asarray(drawn)
+    return Sample(sample.table.take(rows), sample.rows[rows], flags, sample.scores[rows])
+
+
+def three_classes() -> Inputs:
+    """Three classes that each rest on one of five features; none is favourable."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.random((60, 5)), columns=list("abcde"))
+
+    def score(rows):
+        raw = rows[["a", "b", "c"]].to_numpy() ** 4 + 0.01
+        return raw / raw.sum(axis=1, keepdims=True)
+
+    return toy_inputs(frame, ToyModel(score, ("x", "y", "z")), favourable=())

@@ -149,9 +149,11 @@ class Cid(Method):
         } | tables
         metrics += [*_distances(overall), *_comparisons(faithful)]
         asked = Note(code="asked", args={"rows": ctx.model.rows - spent, "instances": len(chosen)})
-        if faithful["chance"].isna().all():
-            args = {"k": self.top, "features": max(len(pool.movable) for pool in local.pools)}
-            doubts.append(Note(code="agreement_hidden", args=dict(args)))
+        widest = max(len(pool.movable) for pool in local.pools)
+        if not faithful["n"].any():
+            doubts.append(Note(code="no_faithfulness"))
+        elif widest <= self.top:
+            doubts.append(Note(code="agreement_hidden", args={"k": self.top, "features": widest}))
         said = (*notes, asked, *_feature_notes(overall), *doubts)
         return Result(metrics=tuple(metrics), tables=tables, notes=said)
 

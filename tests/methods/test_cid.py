@@ -6,39 +6,22 @@ import cid_case as cc
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ValidationError
 from scipy.stats import gaussian_kde
 
-from audit.core.evidence import Result
 from audit.core.infer import ColumnInfo
-from audit.core.method import Refusal, Sample
-from audit.core.plan import Part
+from audit.core.method import Refusal
 from audit.core.policy import FeatureRule
 from audit.core.pool import draw_pools
 from audit.methods import cid
-from audit.methods.agreement import Agreement
-from audit.testing import ToyModel, conformance_inputs, toy_context, toy_inputs
+from audit.testing import conformance_inputs, toy_inputs
 
 QUICK = {"m": 20, "repeats": 4, "instances": 10}
 
 
-def whole(n=40, **options):
-    """Whole numbers a, b and c in 0..9; yes from a of 5 on."""
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({name: rng.integers(0, 10, n) for name in "abc"})
-    frame.iloc[0], frame.iloc[1] = 0, 9
-    return toy_inputs(frame, lambda f: np.where(f["a"] >= 5, 0.8, 0.2), **options)
-
-
-def local(result, instance):
-    table = result.tables["cid_local"]
-    return table[table["instance"] == instance].set_index("feature")
-
-
 def test_a_distance_known_in_closed_form():
     # From a = 0 one change flips where a becomes 5 to 9. Of the single changes that keep: a 4/9, b and c 9/9 each.
-    result = cc.run(whole(sample_rows=[0]), m=1000, repeats=10, draws=10_000)
-    found = local(result, "0")
+    result = cc.run(cc.whole(sample_rows=[0]), m=1000, repeats=10, draws=10_000)
+    found = cc.local(result, "0")
     share = (4 / 9) / (4 / 9 + 2)
     assert found.loc["a", "unchanged_plus"] == 0
     assert found.loc["a", "unchanged_minus"] == pytest.approx(1 - share, abs=0.01)
@@ -66,7 +49,7 @@ def test_against_an_oracle(measure, monkeypatch):
     monkeypatch.setattr(cid, "draw_pools", watched)
     result = cc.run(inputs, measure=measure, m=30, repeats=3)
     for i, pool in enumerate(kept):
-        found = local(result, str(i))
+        found = cc.local(result, str(i))
         for j, name in enumerate(frame.columns):
             expected = [oracle(measure, inputs, j, i, pool.plus[r::3, j], pool.minus[r::3, j]) for r in range(3)]
             assert found.loc[name, "value"] == pytest.approx(np.mean(expected), abs=1e-9)
@@ -128,7 +111,7 @@ def test_the_same_seed_gives_the_same_and_another_another():
 def test_what_is_not_computable():
     every = toy_inputs(pd.DataFrame({"a": [0, 1], "b": [0, 1]}), lambda f: np.where(f["a"] + f["b"] > 0, 0.9, 0.1))
     constant = conformance_inputs(lambda f: np.full(len(f), 0.25))
-    for inputs in (replace(every, sample=_only(every, [0])), constant):
+    for inputs in (replace(every, sample=cc.only(every, [0])), constant):
         result = cc.run(inputs, **QUICK, draws=50)
         assert result.status == "refused"
         assert result.message.startswith("not computable")
@@ -136,13 +119,6 @@ def test_what_is_not_computable():
         assert coverage.value == 0
         assert set(result.tables) == {"choices"}
         assert cc.notes(result)["low_coverage"].severity == "minor"
-
-
-def _only(inputs, rows, drawn=None):
-    sample = inputs.sample
-    rows = np.asarray(rows)
-    flags = np.ones(len(rows), dtype=bool) if drawn is None else np.asarray(drawn)
-    return Sample(sample.table.take(rows), sample.rows[rows], flags, sample.scores[rows])
 
 
 def test_uncovered_rows_are_left_out_and_counted():
@@ -157,9 +133,9 @@ def test_uncovered_rows_are_left_out_and_counted():
     result = cc.run(blocked, **QUICK, constraints="policy", draws=100)
     (coverage,) = [m for m in result.metrics if m.name == "coverage"]
     assert (coverage.value, coverage.n) == (0.5, 2)
-    assert set(local(result, "0")["status"]) == {"undefined", "immutable"}
-    assert local(result, "0")["value"].isna().all()
-    assert local(result, "2")["status"].tolist() == ["ok", "ok"]
+    assert set(cc.local(result, "0")["status"]) == {"undefined", "immutable"}
+    assert cc.local(result, "0")["value"].isna().all()
+    assert cc.local(result, "2")["status"].tolist() == ["ok", "ok"]
     assert cc.overall(result)["n"].tolist() == [1, 1]
 
 
@@ -188,58 +164,9 @@ def test_constant_and_immutable_features():
 
 
 def test_no_feature_may_vary():
-    inputs = whole(features={})
+    inputs = cc.whole(features={})
     with pytest.raises(Refusal, match="no feature is allowed to vary"):
         cc.run(inputs, constraints="policy")
-
-
-def test_equal_rows_count_once_and_are_counted():
-    inputs = whole()
-    again = replace(inputs, sample=_only(inputs, [0, 1, 2, 3, 0, 1, 2]))
-    result = cc.run(again, **QUICK)
-    assert cc.notes(result)["duplicates"].args == {"before": 7, "after": 4, "removed": 3}
-    assert result.tables["cid_local"]["instance"].nunique() == 4
-    assert "duplicates" not in cc.notes(cc.run(replace(inputs, sample=_only(inputs, [0, 1, 2, 3])), **QUICK))
-
-
-def test_rows_that_are_in_the_training_data_are_told():
-    frame = pd.DataFrame({"a": [0.1, 0.9, 0.4], "b": [0.1, 0.2, np.nan], "c": [1.0, 2, 3]})
-    train = pd.concat([frame.iloc[1:], pd.DataFrame({"a": [0.0, 1.0], "b": [0.0, 1.0], "c": [0.0, 4.0]})])
-    inputs = toy_inputs(frame, lambda f: f["a"], train=train.reset_index(drop=True))
-    assert cc.notes(cc.run(inputs, **QUICK))["in_training"].args == {"count": 2, "rows": 3}
-
-
-def test_rows_that_joined_are_not_explained():
-    inputs = whole()
-    inputs = replace(inputs, sample=_only(inputs, range(10), [True] * 4 + [False] * 6))
-    assert set(cc.run(inputs, **QUICK).tables["cid_local"]["instance"]) == {"0", "1", "2", "3"}
-    nobody = replace(inputs, sample=_only(inputs, range(3), [False] * 3))
-    with pytest.raises(Refusal, match="no audited row"):
-        cc.run(nobody)
-
-
-def three_classes():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.random((60, 5)), columns=list("abcde"))
-
-    def score(rows):
-        raw = rows[["a", "b", "c"]].to_numpy() ** 4 + 0.01
-        return raw / raw.sum(axis=1, keepdims=True)
-
-    return toy_inputs(frame, ToyModel(score, ("x", "y", "z")), favourable=())
-
-
-def test_several_classes():
-    inputs = three_classes()
-    result = cc.run(inputs, **QUICK)
-    assert cc.notes(result)["setup"].args["outcomes"] == 3
-    assert set(cc.overall(result).index[:3]) == {"a", "b", "c"}
-    towards = cc.run(inputs, **(QUICK | {"instances": 60}), towards="y")
-    outcome = inputs.decision.outcome(inputs.scores)
-    assert set(towards.tables["cid_local"]["instance"]) == {str(i) for i in np.flatnonzero(outcome != 1)}
-    assert cc.overall(towards).index[0] == "b"
-    with pytest.raises(Refusal, match="there are x, y, z"):
-        cc.run(inputs, towards="w")
 
 
 def test_missing_values():
@@ -256,20 +183,23 @@ def test_missing_values():
     assert result.tables["cid_local"]["value"].notna().all()
     of_the_paper = cc.run(inputs, **QUICK, measure="kde", top=2)
     for i in range(8):
-        row = local(of_the_paper, str(i)).loc["b"]
+        row = cc.local(of_the_paper, str(i)).loc["b"]
         told = "missing value" in row["flags"]
         assert told == (np.isnan(row["value"])) == (row["status"] == "undefined")
         assert told <= (i <= 3)
-    assert local(of_the_paper, "0").loc["b", "flags"] == "missing value"
+    assert cc.local(of_the_paper, "0").loc["b", "flags"] == "missing value"
     assert "missing value (4 of 4)" in cc.overall(of_the_paper).loc["b", "flags"]
-    nobody = cc.run(replace(inputs, sample=_only(inputs, [0, 1])), **QUICK, measure="kde")
+    nobody = cc.run(replace(inputs, sample=cc.only(inputs, [0, 1])), **QUICK, measure="kde")
     assert not nobody.tables["cid_faithfulness"]["n"].any()
     assert not [m for m in nobody.metrics if m.name in {"comprehensiveness", "agreement", "chance"}]
+    assert "no_faithfulness" in cc.notes(nobody)
+    assert "agreement_hidden" not in cc.notes(nobody)
+    assert "no_faithfulness" not in cc.notes(of_the_paper)
 
 
 def test_the_degenerate_rule_is_flagged_in_the_mode_of_the_paper():
-    result = cc.run(whole(sample_rows=[0]), m=20, repeats=5, measure="kde")
-    found = local(result, "0")
+    result = cc.run(cc.whole(sample_rows=[0]), m=20, repeats=5, measure="kde")
+    found = cc.local(result, "0")
     # b is unchanged in all of C+, so that it is constant there.
     assert found.loc["b", "value"] == 0
     assert "one side constant" in found.loc["b", "flags"]
@@ -280,7 +210,7 @@ def test_few_points_make_fewer_repeats():
     frame = pd.DataFrame({"a": np.arange(201.0)})
     inputs = toy_inputs(frame, lambda f: np.where(f["a"] == 200, 0.9, 0.1), sample_rows=[0])
     result = cc.run(inputs, m=20, repeats=10, draws=1000)
-    row = local(result, "0").loc["a"]
+    row = cc.local(result, "0").loc["a"]
     assert row["n_plus"] == row["n_minus"]
     assert row["repeats"] == row["n_plus"] // 20
     assert row["repeats"] < 10
@@ -295,12 +225,12 @@ def test_sizes_that_do_not_match_are_a_finding():
     assert note.severity == "info"
     assert note.args == {"points": 80, "of": 80, "rows": 1, "share": 1.0}
     # In C+ a is changed in half of the points, in C- in all: 1 - min(.5, 1) / (.5 + 1), a categorical feature.
-    assert local(result, "0").loc["a", "value"] == pytest.approx(1 - 0.5 / 1.5, abs=0.1)
+    assert cc.local(result, "0").loc["a", "value"] == pytest.approx(1 - 0.5 / 1.5, abs=0.1)
     assert not [n for n in cc.run(conformance_inputs(), **QUICK).notes if n.code == "size_mismatch"]
 
 
 def test_ranks_whose_intervals_overlap_are_unstable():
-    result = cc.run(three_classes(), **QUICK)
+    result = cc.run(cc.three_classes(), **QUICK)
     table = result.tables["cid_global"]
     for _, row in table.iterrows():
         rest = table[table["feature"] != row["feature"]]
@@ -310,7 +240,7 @@ def test_ranks_whose_intervals_overlap_are_unstable():
 
 
 def test_global_means_and_intervals():
-    result = cc.run(three_classes(), **QUICK)
+    result = cc.run(cc.three_classes(), **QUICK)
     own = result.tables["cid_local"].pivot_table(index="instance", columns="feature", values="value")
     for feature, row in cc.overall(result).iterrows():
         half = 2 * own[feature].std() / np.sqrt(10)
@@ -321,83 +251,10 @@ def test_global_means_and_intervals():
 
 
 def test_one_row_and_one_repeat_have_no_interval():
-    result = cc.run(whole(sample_rows=[0]), m=20, repeats=1)
+    result = cc.run(cc.whole(sample_rows=[0]), m=20, repeats=1)
     assert result.tables["cid_local"][["sd", "low", "high"]].isna().all(axis=None)
     assert cc.overall(result)[["sd", "low", "high"]].isna().all(axis=None)
     assert all(m.low is None and not m.interval for m in result.metrics if m.name == "distance")
-
-
-def test_the_chance_line_is_always_there_unless_agreement_is_by_construction():
-    for settings, chance in (({}, 4 / 5), ({"top": 2}, 2 / 5), ({"top": 5}, None), ({"top": 9}, None)):
-        result = cc.run(three_classes(), **QUICK, **settings)
-        found = [m.value for m in result.metrics if m.name == "chance"]
-        assert found == ([] if chance is None else [pytest.approx(chance)])
-        assert bool([m for m in result.metrics if m.name == "agreement"]) == (chance is not None)
-        assert ("agreement_hidden" in cc.notes(result)) == (chance is None)
-
-
-def test_other_rankings_on_the_same_rows():
-    inputs = cc.explained(three_classes())
-    result = cc.run(inputs, **QUICK, top=2, against=("shap",))
-    table = cc.faithful(result)
-    assert list(table.index) == ["cid", "change frequency", "shap", "random ranking"]
-    assert set(table["n"]) == {10}
-    assert table.loc["random ranking", "agreement"] == pytest.approx(0.4, abs=0.1)
-    assert table.loc["shap", "comprehensiveness"] > table.loc["random ranking", "comprehensiveness"]
-    assert {m.where.variant for m in result.metrics if m.name == "sufficiency"} == set(table.index)
-
-
-def test_rows_that_the_rival_explains_come_first():
-    inputs = three_classes()
-    some = [str(i) for i in range(40, 52)]
-    values = pd.DataFrame([(i, f, 0.5) for i in some for f in "abcde"], columns=["instance", "feature", "frequency"])
-    bare = Result(tables={"other_global": pd.DataFrame({"feature": list("abcde")})})
-    inputs = replace(inputs, results={"other": Result(tables={"other_local": values}), "bare": bare})
-    result = cc.run(inputs, **QUICK, against=("other", "bare"))
-    assert set(result.tables["cid_local"]["instance"]) <= set(some)
-    assert cc.notes(result)["not_comparable"].args == {"name": "bare"}
-    assert "other" in cc.faithful(result).index
-    partly = values[values["feature"] != "a"]
-    inputs = replace(inputs, results={"other": Result(tables={"other_local": partly})})
-    result = cc.run(inputs, **QUICK, against=("other",))
-    assert cc.notes(result)["no_common_rows"].args == {"name": "other"}
-    assert "other" not in cc.faithful(result).index
-
-
-def test_agreement_takes_part_in_it():
-    inputs = cc.explained(three_classes())
-    inputs = replace(inputs, results={**inputs.results, "cid": cc.run(inputs, **QUICK)})
-    result = Agreement(of=("cid", "shap")).run(toy_context(inputs), Part(index=0))
-    row = result.tables["agreement"].iloc[0]
-    assert (row["features"], row["n_first"], row["n_common"]) == (5, 10, 10)
-    assert row["tau_b"] > 0.3
-
-
-def test_what_the_settings_refuse():
-    for wrong, word in (
-        ({"kernel": "epanechnikov"}, "needs a `bandwidth`"),
-        ({"measure": "cdf"}, "mixed"),
-        ({"m": 1}, "greater than or equal to 2"),
-        ({"against": ("shap", "shap")}, "twice"),
-    ):
-        with pytest.raises(ValidationError, match=word):
-            cc.Cid.model_validate(wrong)
-
-
-def test_choices_say_what_was_changed():
-    result = cc.run(
-        conformance_inputs(),
-        **QUICK,
-        measure="kde",
-        categorical="set",
-        kernel="exponential",
-        bandwidth=0.1,
-    )
-    table = result.tables["choices"].set_index("id")
-    assert set(table.index[table["changed"]]) == {"CID-01", "CID-06", "CID-07", "CID-18"}
-    plain = cc.run(conformance_inputs(), m=20, instances=4).tables["choices"]
-    assert not plain["changed"].any()
-    assert [f"CID-{k:02d}" for k in range(1, 16)] == plain["id"].tolist()[:15]
 
 
 def test_ordered_levels_are_levels():
@@ -408,7 +265,7 @@ def test_ordered_levels_are_levels():
         columns={"o": ColumnInfo(order=("l", "m", "h"))},
         sample_rows=[0],
     )
-    found = local(cc.run(inputs, m=1000, repeats=10, draws=10_000, top=1), "0")
+    found = cc.local(cc.run(inputs, m=1000, repeats=10, draws=10_000, top=1), "0")
     # From (l, True, 0): flips: h (1/2 of changes of o) and x > .7 (.3 of changes of x), so 5/8 and 3/8 of C+.
     # Keeps: m (1/2), any b (1), x <= .7 (.7): shares 5/22, 10/22, 7/22 of C-.
     plus = {"l": 3 / 8, "m": 0, "h": 5 / 8}
