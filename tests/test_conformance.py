@@ -20,9 +20,22 @@ def test_search(kind: str) -> None:
     check_generator(GENERATORS.classes()[kind])
 
 
+QUICK: dict[str, dict[str, Any]] = {
+    "counterfactual_training": {
+        "seeds": 2,
+        "training": {"epochs": 5, "counterfactuals": 40},
+        "compare": ["fgsm_rs"],
+        "evaluation": {"runs": 2, "rows": 10, "energy": [0.5], "steps": 20},
+        "attack_eps": [0.0, 0.1],
+        "attribution_rounds": 2,
+    },
+}
+"""Settings of methods that train: their defaults take minutes, and the contract is the same."""
+
+
 @pytest.mark.parametrize("kind", METHODS.classes())
 def test_method(kind: str) -> None:
-    assert check_method(METHODS.classes()[kind]).status == "ok"
+    assert check_method(METHODS.classes()[kind], **QUICK.get(kind, {})).status == "ok"
 
 
 def data() -> pd.DataFrame:

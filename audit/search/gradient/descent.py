@@ -79,7 +79,7 @@ class _Live:
         return _Live(**{name: value[keep] for name, value in vars(self).items()})
 
 
-def descend(  # noqa: PLR0913 - one keyword per quantity of the published search
+def descend(  # noqa: PLR0913 - long: one keyword per quantity of the published search
     logits: Callable[["Tensor"], "Tensor"],
     start: "Tensor",
     target: "Tensor",
