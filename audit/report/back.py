@@ -52,7 +52,7 @@ def methods(source: Source) -> Iterator[Block]:
 
 def _by_kind(source: Source) -> list[tuple[Words, list[Evidence]]]:
     kinds: dict[str, tuple[Words, list[Evidence]]] = {}
-    for record in source.records:
+    for record in source.given:
         wording = source.words(record)
         if wording.known or record.metrics or record.tables:
             kinds.setdefault(wording.kind, (wording, []))[1].append(record)
@@ -60,7 +60,7 @@ def _by_kind(source: Source) -> list[tuple[Words, list[Evidence]]]:
 
 
 def _tasks(source: Source) -> Grid:
-    asked = {r.id: m.value for r in source.records for m in r.metrics if m.name == "evaluated_rows"}
+    asked = {r.id: m.value for r in source.given for m in r.metrics if m.name == "evaluated_rows"}
     rows = tuple(
         (
             Cell(record.id, "code"),
@@ -69,7 +69,7 @@ def _tasks(source: Source) -> Grid:
             Cell(text.sentence(record.message) or text.ABSENT),
             Cell(text.count(asked.get(record.id)), "number"),
         )
-        for record in source.records
+        for record in source.given
     )
     columns = (
         Column("Evidence"),
@@ -79,6 +79,8 @@ def _tasks(source: Source) -> Grid:
         Column("Model-evaluated rows", numeric=True),
     )
     note = f"{text.ABSENT} under model-evaluated rows: the task did not ask the model."
+    if len(source.given) < len(source.records):
+        note += " The tasks that were run again on a remedied model stand in S15."
     return Grid("What was run", columns, rows, note, name="tasks")
 
 

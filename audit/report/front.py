@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.core.evidence import Evidence
 from audit.report import text
 from audit.report.blocks import (
     Block,
@@ -20,7 +21,7 @@ from audit.report.blocks import (
     Prose,
 )
 from audit.report.judged import OPINIONS, OUTCOMES, findings, gate_table, gates, tally
-from audit.report.source import Source
+from audit.report.source import REMEDIES, Source
 from audit.report.tables import cut
 from audit.report.words import phrase
 
@@ -168,7 +169,7 @@ def _not_tested(source: Source) -> Iterator[Block]:
         if view.badge.word == "NOT TESTED"
     ]
     for record in source.records:
-        if record.status != "ok":
+        if record.status != "ok" and not _never_made(source, record):
             status = text.sentence(text.words(record.status))
             reason = text.sentence(record.message) or "No reason recorded"
             rows.append((Cell(f"{source.words(record).title} ({record.id})"), Cell(f"{status}: {reason}")))
@@ -178,6 +179,12 @@ def _not_tested(source: Source) -> Iterator[Block]:
         "The sections that have nothing to say stand in the contents with the reason. What is not tested is unknown; "
         "it is neither good nor bad."
     )
+
+
+def _never_made(source: Source, record: Evidence) -> bool:
+    """Whether it would have audited a model that was not made; its remedy says why, once."""
+    remedy = source.record(f"{REMEDIES}{record.id.partition('@')[2]}")
+    return "@" in record.id and remedy is not None and remedy.status != "ok"
 
 
 def register(source: Source) -> Iterator[Block]:

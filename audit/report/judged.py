@@ -132,8 +132,11 @@ def _finding(source: Source, finding: Finding) -> FindingView:
     severity = SEVERITIES[finding.severity]
     if finding.gate is None:
         spoken = say(Note(code=finding.code, args=finding.args), _kind(source, finding))
+        title = text.sentence(spoken.title)
+        if any("@" in name for name in finding.evidence):
+            title = f"Remedied model: {title}"
         return FindingView(
-            finding.id, finding.severity, severity, text.sentence(spoken.title), spoken.text, spoken.action, "",
+            finding.id, finding.severity, severity, title, spoken.text, spoken.action, "",
             finding.evidence, gate=False, fails=finding.fails,
         )  # fmt: skip
     view = _gate(source, finding)

@@ -14,6 +14,9 @@ from audit.core.manifest import Manifest
 from audit.report.text import visible
 from audit.report.words import Words, words_of
 
+REMEDIES = "remedies."
+"""What the ids of remedies begin with."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -55,6 +58,15 @@ class Source:
     def record(self, task: str) -> Evidence | None:
         """The evidence of a task by its id."""
         return next((record for record in self.records if record.id == task), None)
+
+    @cached_property
+    def given(self) -> tuple[Evidence, ...]:
+        """The evidence without the audits of models that remedies made."""
+        return tuple(record for record in self.records if "@" not in record.id)
+
+    def again(self, remedy: str) -> tuple[Evidence, ...]:
+        """The audit of the model that a remedy made, by the id of the remedy."""
+        return tuple(record for record in self.records if record.id.partition("@")[2] == remedy)
 
     def of_kind(self, kind: str) -> Iterator[Evidence]:
         """All evidence of a kind."""
@@ -113,7 +125,7 @@ def where_text(found: Metric) -> str:
     if place.by or place.group:
         parts.append(f"{place.by or 'group'} = {place.group or 'all'}")
     if place.model and place.model != "given":
-        parts.append(f"model {place.model}")
+        parts.append("remedied model" if place.model == "remedied" else f"model {place.model}")
     for name in ("outcome", "feature", "variant"):
         value = getattr(place, name)
         if value:

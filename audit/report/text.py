@@ -61,6 +61,15 @@ def interval(low: Any, high: Any, form: str = "number") -> str:
     return f"{show(low)} to {show(high)}"
 
 
+def change(value: Any, form: str = "number") -> str:
+    """A difference with its sign; that of shares in percentage points, or a dash."""
+    x = finite(value)
+    if x is None:
+        return ABSENT
+    shown = f"{100 * x:.1f}\u00a0pp" if form == "percent" else FORMATS[form](x)
+    return f"+{shown}" if x > 0 else _minus(shown)
+
+
 def finite(value: Any) -> float | None:
     """The value as a float, or None if it is missing, not finite or no number."""
     if value is None or isinstance(value, str | bytes):

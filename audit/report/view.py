@@ -8,7 +8,8 @@ from audit.report.blocks import Block, Report
 from audit.report.importance import flex
 from audit.report.layout import portions
 from audit.report.rankings import agreement, shap
-from audit.report.source import Source
+from audit.report.remedies import remedy
+from audit.report.source import REMEDIES, Source
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
 
 LAYOUTS: dict[str, Layout] = {"performance": performance, "flex": flex, "shap": shap, "agreement": agreement}
@@ -36,7 +37,7 @@ BACK = {
 def build(source: Source) -> Report:
     """All that the report of a bundle says."""
     blocks: dict[str, list[Block]] = {name: list(make(source)) for name, make in FRONT.items()}
-    for record in sorted(source.records, key=_place):
+    for record in sorted(source.given, key=_place):
         for section, block in _evidence(source, record):
             blocks.setdefault(section, []).append(block)
     blocks |= {name: list(make(source)) for name, make in BACK.items()}
@@ -64,4 +65,6 @@ def _evidence(source: Source, record: Evidence) -> Iterator[Placed]:
         return sample(source, record)
     if record.id.startswith("counterfactuals."):
         return counterfactuals(source, record)
+    if record.id.startswith(REMEDIES):
+        return remedy(source, record)
     return LAYOUTS.get(record.kind, generic)(source, record)
