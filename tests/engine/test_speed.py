@@ -1,13 +1,10 @@
 """What a whole audit costs: CPU beyond imports, and how it grows with the rows."""
 
-import os
 import time
 
 import credit_case
 
 from audit.engine.run import run
-
-ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
 
 
 def spec_for(rows):
