@@ -150,7 +150,7 @@ class Generic(Descending):
                 down=down, up=up, low=low, high=high, groups=space.tied, one_hot=self.one_hot,
             )  # fmt: skip
             again = int(self.one_hot == "snap_at_end" and bool(space.tied))
-            return descent.end, descent.steps_done < self.steps, descent.steps_done + 1 + again
+            return descent.end, descent.mature | (descent.steps_done < self.steps), descent.steps_done + 1 + again
 
         return follow
 
@@ -236,6 +236,6 @@ class Revise(Descending):
                 tau=tau, steps=self.steps, rate=self.rate, lam1=self.lam1, lam2=0.0,
                 down=free, up=free, low=-wide, high=wide,
             )  # fmt: skip
-            return vae.decode(descent.end), descent.steps_done < self.steps, descent.steps_done + 1
+            return vae.decode(descent.end), descent.mature | (descent.steps_done < self.steps), descent.steps_done + 1
 
         return follow

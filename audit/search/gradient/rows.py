@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Paths = Callable[["Tensor", "Tensor", float], tuple["Tensor", "Tensor", "Tensor"]]
-"""Points (n, m), their targets (n,) and tau to ends (n, m), whether steps were left (n,), and rows evaluated (n,)."""
+"""Points (n, m), their targets (n,) and tau to ends (n, m), whether tau was reached (n,), and rows evaluated (n,)."""
 
 MARGIN = 1e-4
 """A path goes this far beyond the threshold: the way from inputs back to features rounds."""
@@ -96,7 +96,7 @@ class Search:
         import torch
 
         start = self.shifted(self.space.points(self.rows[left]), shift)
-        end, early, cost = paths(start, torch.full((len(left),), outcome), tau)
+        end, reached, cost = paths(start, torch.full((len(left),), outcome), tau)
         self.spent[left] += cost.numpy()
         x = self.rows[left]
         codes = self.space.policy.project(x, self.space.codes(end, x))
@@ -104,7 +104,7 @@ class Search:
         P = self._probabilities(left[fit], codes[fit])
         fit[fit] = self.ctx.inputs.decision.flipped(P, self.before[left[fit]])
         self.pieces.append((left[fit], codes[fit]))
-        further: NDArray[np.bool_] = early.numpy()
+        further: NDArray[np.bool_] = reached.numpy()
         for i, stopped in zip(left[~fit].tolist(), further[~fit].tolist(), strict=True):
             if stopped or i not in self.reasons:
                 self.reasons[i] = UNREAL if stopped else UNREACHED
