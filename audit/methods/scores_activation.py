@@ -188,6 +188,8 @@ class ScoresActivation(Method):
             for name in ("scores_seeds", "scores_trajectory", "scores_null", "scores_weights")
         }
         weights, seeds = tables.pop("scores_weights"), tables["scores_seeds"]
+        if self.mode == "train":
+            seeds["fidelity"] = np.nan  # true classes are not followed
         tables["choices"] = choices_table(CHOICES, self._chosen())
         trained = seeds[seeds["status"] == "ok"]
         metrics = tuple(seed_metrics(trained, Where(data=self._data(inputs)), surrogate=self.mode == "surrogate"))

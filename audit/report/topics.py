@@ -21,9 +21,9 @@ Placed = tuple[str, Block]
 
 ROWS_ONLY = frozenset(
     {"instances", "sample", "scores", "counterfactuals", "instance_status", "flex_local", "choices"}
-    | {"shap_local", "shap_background", "cid_local"}
+    | {"shap_local", "shap_background", "cid_local", "scores_trajectory", "scores_null"}
 )
-"""Tables with a row per person: they stay in the bundle; a report shows aggregates."""
+"""Tables with a row per person, or per step of a training: they stay in the bundle; a report shows aggregates."""
 
 REASONS_SHOWN = 5
 MOVES_SHOWN = 12
