@@ -209,7 +209,9 @@ def register(source: Source) -> Iterator[Block]:
         rows.append(_row(source, record, metric, view if place.by is None else None))
     if rows:
         if source.paged:
-            yield Para("Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json.")
+            twice = len(source.given) < len(source.records)
+            told = "Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json"
+            yield Para(f"{told}{'; those of a remedied model stand in the last two only' if twice else ''}.")
         yield _register(source, rows)
 
 

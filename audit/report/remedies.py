@@ -57,8 +57,8 @@ def _rerun(source: Source, name: str) -> str:
     return (
         "The audit of the given model was run again on the remedied model, on the same drawn rows: "
         f"{text.count(done)} of {text.count(len(records))} tasks have a result, for {text.count(asked)} "
-        "model-evaluated rows. All their numbers stand in the register (appendix C) under ids that end in "
-        f"@{name}, marked “remedied model”."
+        "model-evaluated rows. Their numbers stand in the register (appendix C) under ids that end in "
+        f"@{name}, marked “remedied model”, and all of them in results.json."
     )
 
 

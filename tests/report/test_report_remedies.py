@@ -17,6 +17,9 @@ from audit.core.finding import note_findings
 from audit.core.plan import Plan, Task
 from audit.report import render
 from audit.report.before_after import Value, overlap
+from audit.report.blocks import Grid, Para
+from audit.report.source import Source
+from audit.report.view import build
 
 NETWORK = b"weights"
 FAILED = "the training data hold one class"
@@ -189,6 +192,16 @@ def test_the_evidence_of_the_remedy(remedied: Bundle) -> None:
     assert "4 of 5 tasks have a result" in section
 
 
+def test_what_paper_leaves_out_is_said(remedied: Bundle) -> None:
+    printed = build(Source(remedied, paged=True))
+    (register,) = (section for section in printed.sections if section.id == "C")
+    said = [block.text for block in register.blocks if isinstance(block, Para)]
+    place = "Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json"
+    assert said == [f"{place}; those of a remedied model stand in the last two only."]
+    (grid,) = (block for block in register.blocks if isinstance(block, Grid))
+    assert ("performance@ct: AUC", "remedied model") in {(row[0].text, row[1].text) for row in grid.rows}
+
+
 def test_findings_say_of_which_model_they_are(remedied: Bundle) -> None:
     found = sections(remedied)
     assert found["S17"].count("<h3>Remedied model: ") == 1
@@ -217,6 +230,7 @@ def test_a_remedy_without_a_model_says_why_once(refused: Bundle) -> None:
     [
         ((0.1, 0.3), (0.2, 0.4), "intervals overlap"),
         ((0.1, 0.3), (0.3, 0.4), "intervals overlap"),
+        ((0.3, 0.4), (0.1, 0.3), "intervals overlap"),
         ((0.1, 0.3), (0.31, 0.4), "apart"),
         ((0.31, 0.4), (0.1, 0.3), "apart"),
         ((0.0, 1.0), (0.4, 0.5), "intervals overlap"),
