@@ -45,6 +45,11 @@ class Local:
         return self.repeats > 0
 
     @property
+    def used(self) -> list[Pool]:
+        """The pools of covered instances."""
+        return [pool for pool, covered in zip(self.pools, self.covered, strict=True) if covered]
+
+    @property
     def movable(self) -> NDArray[np.bool_]:
         """Features that each instance could change, shape (n, d)."""
         mask = np.zeros(self.value.shape, dtype=bool)

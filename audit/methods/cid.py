@@ -311,8 +311,7 @@ def _aligned(frame: pd.DataFrame, ids: Sequence[str], names: Sequence[str]) -> F
 def _counts(local: Local, drawn: Ints) -> list[Metric]:
     where, n, covered = Where(data="sample"), len(local.ids), int(local.covered.sum())
     low, high = (float(end) for end in wilson(covered / n, n))
-    points = sum(len(pool.plus) for pool in local.pools)
-    missed = sum(pool.mismatched for pool in local.pools)
+    points, missed = sum(len(pool.plus) for pool in local.used), sum(pool.mismatched for pool in local.used)
     return [
         Metric(
             name="coverage", value=covered / n, low=low, high=high, interval="Wilson, over instances", unit="share",
@@ -357,9 +356,9 @@ def _pool_notes(local: Local, repeats: int) -> Iterator[Note]:
     few = int((local.covered & (local.repeats < repeats)).sum())
     if few:
         yield Note(code="fewer_repeats", args={"count": few, "rows": n, "repeats": repeats})
-    missed = [pool.mismatched for pool in local.pools]
+    missed = [pool.mismatched for pool in local.used]
     if any(missed):
-        points = sum(len(pool.plus) for pool in local.pools)
+        points = sum(len(pool.plus) for pool in local.used)
         args = {"points": sum(missed), "of": points, "rows": sum(m > 0 for m in missed), "share": sum(missed) / points}
         yield Note(code="size_mismatch", severity="info", args=dict(args))
 

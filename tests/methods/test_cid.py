@@ -117,6 +117,7 @@ def test_what_is_not_computable():
         assert result.message.startswith("not computable")
         (coverage,) = [m for m in result.metrics if m.name == "coverage"]
         assert coverage.value == 0
+        assert "size_mismatch" not in cc.notes(result)
         assert set(result.tables) == {"choices"}
         assert cc.notes(result)["low_coverage"].severity == "minor"
 
