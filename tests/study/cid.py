@@ -146,7 +146,7 @@ def faithfulness(runs: Sequence[Runs]) -> Iterator[str]:
         listed += [(label, mixed.loc[key]) for key, label in LABELS.items()]
         for label, row in listed:
             agree = "" if label.startswith("CID") else span(row, "agreement")
-            first = f"{run.name}; n = {row['n']}" if label == "CID, mixed" else ""
+            first = f"{run.name}; n = {int(row['n'])}" if label == "CID, mixed" else ""
             rows.append([first, label, span(row, "comprehensiveness"), span(row, "sufficiency"), agree])
         rows.append(["", "chance line of the agreement", "", "", n(mixed["chance"].iloc[0])])
         bands.append([run.name, *judged(mixed)])
