@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -242,7 +243,7 @@ def summary(w, null=((0.2, 0.2, 0.2, 0.4),)):
 
 
 def test_a_summary_by_hand():
-    one = summary([[0.5, 0.3, 0.1, 0.1], [0.4, 0.2, 0.3, 0.1]], [[0.25, 0.25, 0.2, 0.3], [0.2, 0.2, 0.3, 0.3]])
+    one = summary([[0.5, 0.35, 0.05, 0.1], [0.4, 0.15, 0.35, 0.1]], [[0.25, 0.25, 0.2, 0.3], [0.2, 0.2, 0.3, 0.3]])
     assert one.mean == pytest.approx([0.45, 0.25, 0.2, 0.1])
     assert one.null_95 == pytest.approx(0.3)
     assert one.above_noise.tolist() == [True, False, False, False]
@@ -255,6 +256,17 @@ def test_a_summary_by_hand():
     assert one.seed_agreement < 0.7
     steady = summary([[0.5, 0.3, 0.15, 0.05], [0.4, 0.35, 0.2, 0.05]])
     assert "unstable" not in {n.code for n in ranking_notes(steady)}
+
+
+def test_agreement_is_of_the_networks_that_were_explained():
+    one = summary([[0.5, 0.3, 0.15, 0.05], [0.05, 0.1, 0.15, 0.7]])
+    phi = np.array([[9.0, 5.0, 2.0, 1.0], [np.nan] * 4])
+    permutation = np.array([[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]])
+    found = replace(one, phi=phi, permutation=permutation).agreements()
+    assert found["kernel_shap"] == (pytest.approx(1), pytest.approx(1), 1)
+    # Mean weights of both networks: .275, .2, .15, .375, of which the order is 2, 3, 4, 1 against 4, 3, 2, 1.
+    assert found["permutation"] == (pytest.approx(0), pytest.approx(0.2), 2)
+    assert set(one.agreements()) == {"permutation"}
 
 
 def test_weights_that_span_a_thousandth_rank_something_and_less_does_not():

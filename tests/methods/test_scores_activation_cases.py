@@ -90,7 +90,7 @@ def test_rows_without_a_class_are_left_out():
     assert (result.tables["scores_seeds"][["n_train", "n_validation", "n_test"]].sum(axis=1) == 150).all()
 
 
-def test_several_classes_without_a_favourable_one():
+def test_several_classes_without_a_favourable_one(monkeypatch):
     rows = frame()
 
     def three(given):
@@ -98,9 +98,18 @@ def test_several_classes_without_a_favourable_one():
         return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
 
     model = ToyModel(three, classes=("p", "q", "r"))
+    explained, kernel_shap = [], scores_activation.kernel_shap
+
+    def spy(predict, X, *given):
+        explained.append(predict(X).shape[1])
+        return kernel_shap(predict, X, *given)
+
+    monkeypatch.setattr(scores_activation, "kernel_shap", spy)
+    run(inputs(), seeds=1)
     result = run(toy_inputs(rows, model, favourable=()), epochs=40)
     assert result.status == "ok"
     assert list(result.tables["scores_global"]["feature"][:2]) == ["a", "e"]
+    assert explained == [1, 3], "one probability says all of two outcomes, and nothing less than each of three"
     shown = result.tables["scores_compared"].set_index("feature")
     assert shown["kernel_shap"].idxmax() == "a"
 
