@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is an optional package")
 
 from worded import assert_worded  # noqa: E402 - after the check that torch is there
 
+from audit.core.ct_inputs import case_of  # noqa: E402
 from audit.core.errors import DataError  # noqa: E402
 from audit.core.evidence import Result  # noqa: E402
 from audit.core.method import Inputs, Refusal  # noqa: E402
@@ -19,6 +20,7 @@ from audit.core.model import Decision, Scorer  # noqa: E402
 from audit.core.network import Mlp, Network, Prepare, about, fill, weights_of  # noqa: E402
 from audit.core.policy import FeatureRule, Policy  # noqa: E402
 from audit.methods.counterfactual_training import CounterfactualTraining  # noqa: E402
+from audit.search.gradient.descent import descend  # noqa: E402
 from audit.testing import toy_context, toy_inputs  # noqa: E402
 
 QUICK = {
@@ -211,3 +213,33 @@ def test_a_policy_with_rules_says_that_they_are_not_enforced() -> None:
     assert isinstance(given.policy, Policy)
     found = run(given, seeds=1, compare=[])
     assert {"rules": 1, "transitions": 0} in [note.args for note in found.notes if note.code == "policy_in_part"]
+
+
+def test_the_policy_binds_the_search_of_training_and_of_one_variant() -> None:
+    given = inputs(features={"income": FeatureRule(change="increase"), "home": FeatureRule(change="any")})
+    asked = method()
+    case = case_of(given, None, 2.0)
+    assert case.prepare.groups.tolist() == [0, 1, 2, 2]
+    assert case.rows.down.tolist() == [False, False, True, True]
+    assert case.rows.up.tolist() == [False, True, True, True]
+    assert case.groups == ((2, 3),)
+    assert (case.low[2:].tolist(), case.high[2:].tolist()) == ([0, 0], [1, 1])
+    module = torch.nn.Linear(4, 2)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[1.0, 1.0, 0.0, 0.0], [-1.0, -1.0, 0.0, 0.0]]))
+        module.bias.zero_()
+    start, target = case.x, torch.ones(len(case.x), dtype=torch.int64)
+    bound = asked._judging(case, "snap_at_end", 0.9, constrained=True)(module, start, target, 0.0).end - start
+    free = asked._judging(case, "snap_at_end", 0.9, constrained=False)(module, start, target, 0.0)
+    taught = asked._searching(case)(module, start, target).end - start
+    for change in (bound, taught):
+        assert not change[:, 0].any()
+        assert bool((change[:, 1] >= 0).all())
+    assert bool(((free.end - start)[:, :2] < 0).any(dim=0).all())
+    # Where the evaluation weighs no distance, the first step is the gradient of the cross-entropy alone.
+    one = descend(
+        module, start, target, tau=0.9, steps=asked.evaluation.steps, rate=0.1, lam1=0.0, lam2=0.0,
+        down=torch.ones(4, dtype=torch.bool), up=torch.ones(4, dtype=torch.bool), low=case.low, high=case.high,
+        groups=case.groups, one_hot="snap_at_end",
+    )  # fmt: skip
+    assert torch.equal(one.end, free.end)

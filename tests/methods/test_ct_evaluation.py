@@ -21,12 +21,12 @@ from audit.core.ct_evaluation import (  # noqa: E402 - after the check that torc
 )
 from audit.search.gradient.descent import descend  # noqa: E402
 
-HOW = Evaluation(runs=3, rows=12, energy=(0.5, 5.0), steps=20, draws=15, kernel_rows=4, lengths=(1.0,))
+HOW = Evaluation(runs=3, rows=12, energy=(0.5, 5.0), steps=14, draws=15, kernel_rows=4, lengths=(1.0,))
 
 
 def linear(x: Any) -> Any:
     """Class 1 where the first column is above 0."""
-    return x[:, :1] * torch.tensor([-2.0, 2.0])
+    return x[:, :1] * torch.tensor([-0.8, 0.8])
 
 
 def data(n: int = 40) -> tuple[Any, Any]:
@@ -41,7 +41,7 @@ def search(module: Any, start: Any, target: Any, energy: float) -> Any:
         module,
         start,
         target,
-        tau=0.9,
+        tau=0.7,
         steps=HOW.steps,
         rate=0.1,
         lam1=0.0,
@@ -56,8 +56,9 @@ def search(module: Any, start: Any, target: Any, energy: float) -> Any:
 def test_measures_are_those_of_a_plain_program() -> None:
     x, y = data()
     who = individuals(x, y, 2, HOW, np.random.default_rng(1))
-    table = measure(linear, who, HOW, search, 0.9)
+    table = measure(linear, who, HOW, search, 0.7)
     assert list(table["energy"].unique()) == [0.5, 5.0]
+    assert 0 < table["strict"].mean() < table["valid"].mean() < 1, "the case tells them apart"
     predicted = linear(x).argmax(dim=1).numpy()
     for energy, run in itertools.product(HOW.energy, range(HOW.runs)):
         valid, strict, cost, ip, ends = [], [], [], [], []
@@ -68,7 +69,7 @@ def test_measures_are_those_of_a_plain_program() -> None:
             end = search(linear, start, target, energy).end
             p = torch.softmax(linear(end), 1)[0]
             valid.append(int(p.argmax()) == int(target))
-            strict.append(float(p[target]) >= 0.9)
+            strict.append(float(p[target]) >= 0.7)
             if valid[-1]:
                 cost.append(float((end - start).abs().sum()))
                 mates = x[torch.from_numpy(who.mates[int(target)][run])]
@@ -115,7 +116,7 @@ def test_draws_are_fixed_over_runs_and_balanced() -> None:
 def test_a_label_that_is_never_predicted_is_not_asked_about() -> None:
     x, y = data()
     who = individuals(x, y, 2, HOW, np.random.default_rng(1))
-    always = measure(lambda v: v * 0 + torch.tensor([0.0, 1.0]), who, HOW, search, 0.9)
+    always = measure(lambda v: v * 0 + torch.tensor([0.0, 1.0]), who, HOW, search, 0.7)
     assert (always["asked"] == 6).all()
     assert (always["valid"] == 0).all()
     assert always["cost"].isna().all()

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is an optional package")
 
-from audit.core.ct_attacks import fgsm, pgd  # noqa: E402 - after the check that torch is there
+from audit.core.ct_attacks import fgsm, fgsm_rs, pgd  # noqa: E402 - after the check that torch is there
 from audit.core.ct_objective import Weights  # noqa: E402
 from audit.core.ct_training import Rows, Training, searched, train, train_on_attacks  # noqa: E402
 from audit.core.errors import DataError  # noqa: E402
@@ -159,7 +159,7 @@ def test_losses_that_are_not_finite_are_passed_over_and_then_end_the_training() 
     x = rows.x.clone()
     x[40] = 60.0
     spoilt = Rows(x, rows.y, 2, FREE, FREE)
-    how = Training(objective="vanilla", epochs=3, batch=30)
+    how = Training(objective="vanilla", epochs=3, batch=30, give_up=2)  # two in a row: one in each epoch is not
     done = train(Breaks(), spoilt, how, no_search, 0, quiet)
     assert [row["skipped_updates"] for row in done.log] == [1, 1, 1]
     assert all(p.isfinite().all() for p in done.module.parameters())
@@ -213,6 +213,10 @@ def test_training_on_attacks_and_the_attacks() -> None:
         assert float((moved - rows.x).abs().max()) <= 0.4 + 1e-6
         with torch.no_grad():
             assert float(loss(done.module(moved), rows.y)) > 2 * clean
+    # From anywhere in the box, 1.25 eps lead to its side from all but 3/8 of the starts.
+    started = fgsm_rs(0.4)(done.module, rows.x, rows.y, g)
+    there = ((started - rows.x).abs() > 0.4 - 1e-5).float().mean()
+    assert float(there) == pytest.approx(0.625, abs=0.08)
     v = rows.x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(done.module(v), rows.y), v)
     torch.testing.assert_close(single, rows.x + 0.4 * gradient.sign())

@@ -58,7 +58,9 @@ def one_row(net: Any, x0: Tensor, y: int, s: dict[str, Any]) -> tuple[Tensor, bo
                 delta = delta.clamp(max=0)
             if not s["down"][j]:
                 delta = delta.clamp(min=0)
-            x[j] = (x[j] + delta).clamp(s["low"][j], s["high"][j])
+            there = (x[j] + delta).clamp(s["low"][j], s["high"][j])
+            there = there if s["down"][j] else torch.maximum(there, x[j])
+            x[j] = there if s["up"][j] else torch.minimum(there, x[j])
         steps += 1
         path.append(x.clone())
     near = [point for point in path if (point - x0).abs().max() <= s["eps"]]
@@ -157,6 +159,17 @@ def test_an_immutable_column_outside_the_domain_stays() -> None:
     found = descend(lambda v: v, x, y, **settings(2, down=mask, up=mask))
     assert found.end[0, 0] == 5.0
     assert found.end[0, 1] > 0
+
+
+def test_a_start_outside_the_domain_is_not_led_back_against_its_direction() -> None:
+    x, y = torch.tensor([[5.0, 0.0], [-5.0, 0.0]], dtype=torch.float64), torch.tensor([0, 0])
+    yes, no = torch.tensor([True, True]), torch.tensor([False, True])
+    rising = descend(lambda v: -v, x, torch.tensor([0, 1]), **settings(2, down=no, up=yes, steps=1)).end[:, 0]
+    assert rising[0] == 5.0
+    assert rising[1] == -2.5
+    falling = descend(lambda v: v, x, y, **settings(2, down=yes, up=no, tau=0.999)).end[:, 0]
+    assert falling.tolist() == [2.5, -5.0]
+    assert descend(lambda v: -v, x, y, **settings(2)).end[0, 0] <= 2.5
 
 
 def test_parameters_are_left_alone() -> None:

@@ -110,7 +110,8 @@ def descend(  # noqa: PLR0913 - long: one keyword per quantity of the published 
         rate: size of a step (eta).
         lam1, lam2: weights of the distance and of the energy; lam2 = 0 is the generic search.
         down, up: shape (m,), bool; whether a column may fall, and rise.
-        low, high: shape (m,); domain; infinite where there is none.
+        low, high: shape (m,); domain; infinite where there is none. A start outside it is led back to it, but not
+            against the direction in which a column may move.
         eps: bound on the largest change of a nascent point; None: `nascent` is the start.
         groups: columns of each one-hot group; a group of one column is a 0/1 value.
         one_hot: with a snapping mode, `groups` end as one level each and the domain binds the other columns only;
@@ -228,7 +229,12 @@ def _move(live: _Live, gradient: "Tensor", limits: _Limits) -> None:
     if not limits.free:
         still |= ~torch.where(delta > 0, limits.up, limits.down)
     # Filled and not multiplied: 0 times an infinite step is no number.
-    live.x = (live.x + delta.masked_fill_(still, 0.0)).clamp_(limits.low, limits.high)
+    moved = (live.x + delta.masked_fill_(still, 0.0)).clamp_(limits.low, limits.high)
+    if not limits.free:
+        # A start outside the domain is not led back to it against its direction.
+        moved = torch.where(limits.down, moved, torch.maximum(moved, live.x))
+        moved = torch.where(limits.up, moved, torch.minimum(moved, live.x))
+    live.x = moved
     live.nan_steps = live.nan_steps + (undefined.any(dim=1) & ~live.stopped)
 
 
