@@ -223,6 +223,9 @@ def test_the_policy_binds_the_search_of_training_and_of_one_variant() -> None:
     assert case.rows.down.tolist() == [False, False, True, True]
     assert case.rows.up.tolist() == [False, True, True, True]
     assert case.groups == ((2, 3),)
+    falling = case_of(inputs(features={"income": FeatureRule(change="decrease")}), None, 2.0)
+    assert falling.rows.down.tolist() == [False, True, False, False]
+    assert falling.rows.up.tolist() == [False, False, False, False]
     assert (case.low[2:].tolist(), case.high[2:].tolist()) == ([0, 0], [1, 1])
     module = torch.nn.Linear(4, 2)
     with torch.no_grad():
