@@ -11,8 +11,8 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from scores_case import INFORMATIVE, networks, recovery, shuffled, task
 from scores_measured import (
+    INFORMATIVE,
     ROOT,
     SEEDS,
     SHAP_BACKGROUND,
@@ -21,12 +21,16 @@ from scores_measured import (
     band,
     gains,
     interval,
+    networks,
     product_default,
+    recovery,
     seeds,
     shap_of,
+    shuffled,
     speed,
     stacked,
     table,
+    task,
 )
 from threadpoolctl import threadpool_limits
 
