@@ -17,7 +17,7 @@ Written by `make accept`: every costly check at its full count. Times are CPU se
 
 Python {python}, numpy {numpy}, scikit-learn {sklearn}, WeasyPrint {weasyprint}.
 
-Outcome of the whole suite: {outcome}
+Run: `{command}`, outcome: {outcome}
 
 | check | figure | setting |
 |---|---|---|
@@ -43,7 +43,8 @@ def main() -> int:
         numpy=version("numpy"),
         sklearn=version("scikit-learn"),
         weasyprint=version("weasyprint"),
-        outcome=last,
+        outcome=last.strip("= "),
+        command=" ".join(["python tests/accept.py", *sys.argv[1:]]),
     )
     body = "".join(f"| {row['what']} | {row['value']} | {row['setting']} |\n" for row in rows)
     (ROOT / "docs" / "acceptance.md").write_text(head + body, encoding="utf-8")
