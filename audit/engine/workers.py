@@ -70,9 +70,9 @@ _worker: dict[str, Any] = {}
 
 def stop(executor: Executor) -> None:
     """Ends a pool at once, with whatever its processes are at; what is cached in the bundle stays."""
+    for process in multiprocessing.active_children():  # before their queues close, or they complain of it
+        process.kill()
     executor.shutdown(wait=False, cancel_futures=True)
-    for process in multiprocessing.active_children():
-        process.terminate()
 
 
 def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:
