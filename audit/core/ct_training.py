@@ -3,8 +3,7 @@
 No clock is read here: whoever wants seconds wraps the search.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -68,19 +67,6 @@ class Training(Frozen):
         """Searches per epoch where there are n training rows: no more than rows, no fewer than batches."""
         wanted = self.counterfactuals or (1000 if n <= 4000 else 5000)
         return min(max(wanted, len(bounds(n, self.batch_for(n)))), n)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Lets torch compute on one thread: the engine's limit does not reach a library that is loaded after it is set."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Paths(Protocol):

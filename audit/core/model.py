@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.core.base import Frozen
+from audit.core.base import Frozen, sha256
 from audit.core.errors import ModelError
 from audit.core.registry import Registry
 from audit.core.schema import FeatureSchema
@@ -262,3 +262,17 @@ class Scorer:
         if not np.isfinite(P).all() or P.min(initial=0.0) < -1e-9 or P.max(initial=0.0) > 1 + 1e-6:
             raise ModelError("the model answered with scores that are not probabilities between 0 and 1")
         return P
+
+
+def refuse_other_digest(path: str, data: bytes, expected: str | None) -> None:
+    """Refuses a model file that is not the one the spec pins, before anything of it is read.
+
+    Raises:
+        ModelError: the digests differ; the message states both.
+    """
+    found = sha256(data)
+    if expected is not None and found != expected:
+        raise ModelError(
+            f"model.sha256: {path} has the digest {found}, but the spec pins {expected}; the file was not opened. "
+            "Audit the file that was approved, or change the digest in the spec."
+        )

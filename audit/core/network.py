@@ -4,7 +4,8 @@ torch is imported inside functions: reading a spec must not wait for it.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -357,3 +358,16 @@ def _difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int
         if found[name] != shape:
             return f"{name} has shape {found[name]}, expected {shape}. Check `hidden` and `features`."
     return f"{', '.join(sorted(set(found) - set(expected)))} is not in the architecture. Check `hidden`."
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread: more make small networks slower, and a limit that was set before its import is void."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

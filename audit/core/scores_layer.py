@@ -7,7 +7,6 @@ torch is imported inside functions: reading a spec must not wait for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from audit.core.base import Frozen
 from audit.core.errors import DataError
-from audit.core.network import Mlp
+from audit.core.network import Mlp, one_thread
 from audit.core.table import Floats
 
 if TYPE_CHECKING:
@@ -31,19 +30,6 @@ Scale = Literal["none", "d"]
 
 STANDARD = 1e-3
 """How far the mean of a column of training inputs may be from 0, and its standard deviation from 1."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread: more make small networks slower, and a limit that was set before its import is void."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Training(Frozen):

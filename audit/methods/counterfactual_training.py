@@ -33,13 +33,12 @@ from audit.core.ct_training import (
     accuracy,
     attack_ratio,
     compute_ratio,
-    one_thread,
     train,
     train_on_attacks,
 )
 from audit.core.evidence import Artefact, Note, Result
 from audit.core.method import Context, Inputs, Method, Refusal
-from audit.core.network import Architecture, Mlp, Network
+from audit.core.network import Architecture, Mlp, Network, one_thread
 from audit.core.plan import Part
 from audit.search.gradient.descent import OneHot, descend
 

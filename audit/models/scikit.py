@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from audit.core.base import sha256
 from audit.core.errors import ModelError
 from audit.core.labels import class_labels
-from audit.core.model import Adapter, Allow, Capability, Native, Source
+from audit.core.model import Adapter, Allow, Capability, Native, Source, refuse_other_digest
 from audit.core.table import Floats
 
 PICKLED = frozenset({".pkl", ".pickle", ".joblib"})
@@ -100,7 +99,7 @@ class SklearnAdapter(Adapter):
     def load(self, source: Source) -> FittedModel:
         """The fitted model; nothing in the file is opened before its digest was compared."""
         data = _read(source.path or self.path)
-        _refuse_other_digest(self.path, data, self.expected_sha256)
+        refuse_other_digest(self.path, data, self.expected_sha256)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             estimator = _open(self.path, data, source.allow)
@@ -121,15 +120,6 @@ def _read(path: str) -> bytes:
         raise ModelError(
             f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
         ) from error
-
-
-def _refuse_other_digest(path: str, data: bytes, expected: str | None) -> None:
-    found = sha256(data)
-    if expected is not None and found != expected:
-        raise ModelError(
-            f"model.sha256: {path} has the digest {found}, but the spec pins {expected}; the file was not opened. "
-            "Audit the file that was approved, or change the digest in the spec."
-        )
 
 
 def _open(path: str, data: bytes, allow: Allow) -> Any:

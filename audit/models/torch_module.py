@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from audit.core.base import Frozen, sha256
 from audit.core.errors import DataError, ModelError
 from audit.core.labels import class_labels
-from audit.core.model import Adapter, Allow, Source
+from audit.core.model import Adapter, Allow, Source, refuse_other_digest
 from audit.core.network import About, Architecture, Mlp, Network, Prepare, about, fill, weights_of
 from audit.core.schema import FeatureSchema
 from audit.core.table import Table, encode
@@ -80,7 +80,7 @@ class TorchAdapter(Adapter):
         if find_spec("torch") is None or find_spec("safetensors") is None:
             raise ModelError("model.kind: torch is not installed here; install it with pip install 'auditspec[torch]'")
         data = _read(source.path or self.path)
-        _refuse_other_digest(self.path, data, self.expected_sha256)
+        refuse_other_digest(self.path, data, self.expected_sha256)
         suffix = Path(self.path).suffix.lower()
         if suffix in PICKLED:
             inside, weights = None, _unpickled(self.path, data, source.allow)
@@ -204,15 +204,6 @@ def _read(path: str) -> bytes:
         raise ModelError(
             f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
         ) from error
-
-
-def _refuse_other_digest(path: str, data: bytes, expected: str | None) -> None:
-    found = sha256(data)
-    if expected is not None and found != expected:
-        raise ModelError(
-            f"model.sha256: {path} has the digest {found}, but the spec pins {expected}; the file was not opened. "
-            "Audit the file that was approved, or change the digest in the spec."
-        )
 
 
 def _no_file(suffix: str) -> str:
