@@ -2,10 +2,8 @@
 
 import multiprocessing
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,34 +32,26 @@ class Here(Executor):
         return future
 
 
+class _Pool(ProcessPoolExecutor):
+    """Processes that never hear Ctrl-C: the main process hears it too, and ends them."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The future of a call; any of them may start a process, which inherits the blocked signal."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def pool(workers: int, path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> Executor:
     """A pool of fresh processes, each of which reads the inputs for itself."""
-    executor = ProcessPoolExecutor(
+    return _Pool(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_prepare,
         initargs=(path, overrides, allow, out, plan),
     )
-    with _uninterrupted():
-        executor.submit(_started)  # the first call starts the processes
-    return executor
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Processes that are started here ignore Ctrl-C: the main process hears it too, and ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _started() -> None:
-    """Nothing: the call that starts a process."""
 
 
 _worker: dict[str, Any] = {}
@@ -72,7 +62,7 @@ def stop(executor: Executor) -> None:
     """Ends a pool at once, with whatever its processes are at; what is cached in the bundle stays."""
     for process in multiprocessing.active_children():  # before their queues close, or they complain of it
         process.kill()
-    executor.shutdown(wait=False, cancel_futures=True)
+    executor.shutdown(cancel_futures=True)
 
 
 def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:

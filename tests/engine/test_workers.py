@@ -1,0 +1,21 @@
+"""Worker processes never hear Ctrl-C: the main process hears it, and ends them."""
+
+import multiprocessing
+import signal
+import time
+
+from audit.engine.workers import _Pool, stop
+
+
+def test_every_process_of_a_pool_starts_with_ctrl_c_blocked_and_the_main_process_still_hears_it():
+    executor = _Pool(max_workers=2, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        busy = executor.submit(time.sleep, 1)  # so that the next call starts a process of its own
+        masks = [executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()) for _ in range(8)]
+        assert all(signal.SIGINT in mask.result(timeout=60) for mask in masks)
+        busy.result(timeout=60)
+        assert signal.SIGINT in executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result(timeout=60)
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        stop(executor)
+    assert multiprocessing.active_children() == []
