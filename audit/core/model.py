@@ -77,6 +77,20 @@ class StoredScores(Protocol):
         ...
 
 
+@runtime_checkable
+class Thresholds(Protocol):
+    """What a model made of trees offers beside `Model`: where its scores can jump as one number changes."""
+
+    def thresholds(self, name: str) -> Floats | None:
+        """The splits on a numeric feature, shape (k, 2), ascending; None where they are not known.
+
+        Of each split the largest value on its lower side and the smallest on its upper side, as float64 values of the
+        feature that the model itself tells apart: `x <= t` gives (t, next after t); a model that rounds to float32
+        gives neighbours in float32. (0, 2) for a feature that no tree splits on. A search may also look elsewhere.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Allow:
     """What the person who starts the run allows; a spec can never grant it."""
