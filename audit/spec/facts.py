@@ -77,7 +77,7 @@ def region_text(region: Region) -> str:
 
 
 def spec_notes(spec: Spec, schema: FeatureSchema) -> list[Note]:
-    """What the reader must know of the policy: who stands behind it, and for how much of the schema it speaks."""
+    """What the reader must know of the spec: who stands behind the policy, and what rests on one search."""
     rules = spec.mutability.features
     silent = [name for name in schema.names if name not in rules]
     counts: dict[str, JsonValue] = {
@@ -92,4 +92,25 @@ def spec_notes(spec: Spec, schema: FeatureSchema) -> list[Note]:
         missing = [key for key in ("why", "owner", "approved") if not getattr(rule, key)]
         if missing and rule.change != "immutable":
             notes.append(Note(code="rule_unowned", severity="minor", args={"feature": name, "missing": list(missing)}))
-    return notes
+    return [*notes, *_lone_generators(spec)]
+
+
+def _lone_generators(spec: Spec) -> list[Note]:
+    """The importance analyses that rest on one counterfactual search, with no other that they are compared with.
+
+    The search moves the ranking more than any setting of the analysis (`methods/flex` 4, FLEX-12).
+    """
+    searches = {
+        method.task_id: spec.counterfactuals[source].search
+        for method in spec.methods
+        if method.kind == "flex" and (source := str(getattr(method, "from_", ""))) in spec.counterfactuals
+    }
+    compared = [set(getattr(method, "of", ())) for method in spec.methods if method.kind == "agreement"]
+    alone = [
+        (name, search)
+        for name, search in searches.items()
+        if not any(name in of and any(searches.get(other, search) != search for other in of) for of in compared)
+    ]
+    return [
+        Note(code="lone_generator", severity="minor", args={"method": name, "search": search}) for name, search in alone
+    ]

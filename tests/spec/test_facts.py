@@ -84,3 +84,16 @@ def test_a_rule_that_nobody_stands_behind_is_a_note(load, example):
     freed = spec_notes(load(example.replace("default: immutable", "default: any")).spec, SCHEMA)
     (default_any,) = (note for note in freed if note.code == "policy_default_any")
     assert default_any.args["silent"] == ["age", "sex", "existing_credits", "housing"]
+
+
+def test_an_importance_ranking_that_rests_on_one_search_is_a_finding_until_another_is_compared(load, example):
+    def alone(text: str) -> list[object]:
+        return [note.args["method"] for note in spec_notes(load(text).spec, SCHEMA) if note.code == "lone_generator"]
+
+    second = "  - {kind: flex, id: second, from: recourse}\n  - {kind: flex, id: same, from: flips}\n"
+    assert alone(example) == ["flex"]
+    named = example.replace("kind: flex,", "kind: flex, id: flex,", 1)
+    both = named.replace("methods:\n", "methods:\n" + second, 1)
+    assert alone(both) == ["second", "same", "flex"]
+    assert alone(both.replace("of: [flex, shap]", "of: [flex, same]")) == ["second", "same", "flex"]
+    assert alone(both.replace("of: [flex, shap]", "of: [flex, second]")) == ["same"]
