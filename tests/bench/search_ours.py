@@ -1,0 +1,124 @@
+"""Our own searches for a cell of the comparison: the Generator, called as the engine calls it, and nothing else."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from search_data import Task
+from search_models import Served
+from search_run import Answer, Peer
+
+from audit.core.method import GENERATORS, Context, Inputs, Sample
+from audit.core.model import Decision, Native, Scorer
+from audit.core.policy import FeatureRule, Policy
+from audit.core.schema import Feature, FeatureSchema
+from audit.core.table import Floats, Table
+
+CLASSES = ("no", "yes")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "nearest": {"search": "nearest"},
+    "fast": {"search": "cheapest", "effort": "fast"},
+    "quality": {"search": "cheapest", "effort": "quality"},
+    "fast0": {"search": "cheapest", "effort": "fast", "per_change": 0.0},
+    "quality0": {"search": "cheapest", "effort": "quality", "per_change": 0.0},
+}
+"""What the spec would say; `0`: without a price per changed feature, as the exact search measures."""
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """The measured model as the audit sees a model."""
+
+    served: Served
+    names: tuple[str, ...]
+    classes: tuple[str, ...] = CLASSES
+    capabilities: frozenset[Any] = frozenset({"predict"})
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Shape (n, 2)."""
+        p = self.served(np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in self.names]))
+        return np.column_stack([1 - p, p])
+
+    def native(self) -> Native | None:
+        """Nothing: the search sees scores alone."""
+        return None
+
+
+def schema_of(task: Task) -> FeatureSchema:
+    """The schema of a task: whole numbers, and levels that are their own codes."""
+    return FeatureSchema(
+        features=tuple(
+            Feature(
+                name=f["name"],
+                kind="categorical" if f["levels"] else "numeric",
+                levels=tuple(range(f["levels"])),
+                low=f["low"],
+                high=f["high"],
+                integer=not f["levels"],
+            )
+            for f in task.features
+        )
+    )
+
+
+def inputs_of(task: Task, served: Served, rows: np.ndarray, reference: np.ndarray) -> Inputs:
+    """What the engine would hand to a search of these rows: shapes (n, d) and (r, d)."""
+    schema = schema_of(task)
+    policy = Policy.build(schema, {f["name"]: FeatureRule(change=f["change"]) for f in task.features})
+    decision = Decision(CLASSES, ("yes",))
+    model = Wrapped(served, schema.names)
+    evaluate = table_of(schema, rows, "q")
+    train = table_of(schema, reference, "t")
+    scores = Scorer(model, schema, decision).probabilities(rows)
+    sample = Sample(evaluate, np.arange(len(rows)), np.ones(len(rows), dtype=bool), scores)
+    return Inputs(
+        schema=schema,
+        decision=decision,
+        evaluate=evaluate,
+        train=train,
+        reference=train,
+        target=None,
+        protected=(),
+        scores=scores,
+        model=Scorer(model, schema, decision),
+        policy=policy,
+        sample=sample,
+    )
+
+
+def table_of(schema: FeatureSchema, codes: np.ndarray, prefix: str) -> Table:
+    """Rows with made-up ids."""
+    return Table(schema, codes, tuple(f"{prefix}{i}" for i in range(len(codes))))
+
+
+def generator_of(kind: str, **settings: Any) -> Any:
+    """The generator of a row of the tables."""
+    values = {"per_row": 1, "for": "unfavourable", "constraints": "policy"} | SETTINGS[kind] | settings
+    return GENERATORS.classes()[values["search"]].model_validate(values)
+
+
+class Ours(Peer):
+    """One of our searches; all rows advance together."""
+
+    batched = True
+
+    def __init__(self, task: Task, served: Served, cell: dict[str, Any]) -> None:
+        super().__init__(task, served, cell)
+        self.generator = generator_of(self.kind, **cell.get("settings", {}))
+
+    def search(self, rows: np.ndarray) -> list[tuple[Answer, str]]:
+        """The first counterfactual of each row."""
+        inputs = inputs_of(self.task, self.served, rows, self.reference)
+        ctx = Context(inputs, np.random.default_rng(self.cell["seed"]))
+        assert inputs.sample is not None
+        found = self.generator.generate(ctx, inputs.sample.table, np.zeros(len(rows), dtype=np.int64))
+        answers: list[tuple[Answer, str]] = [(None, reason) for reason in found.reasons]
+        for i, codes in zip(found.row[::-1], found.codes[::-1], strict=True):
+            answers[int(i)] = (codes, "")
+        return answers
