@@ -69,7 +69,30 @@ def torch(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "model.safetensors")}
 
 
-SETTINGS = {"torch": torch, "function": function, "sklearn": sklearn, "predictions": lambda folder: {"column": "p"}}
+def lightgbm(folder: Path) -> dict[str, Any]:
+    import lightgbm
+
+    model = lightgbm.LGBMClassifier(n_estimators=5, n_jobs=1, verbose=-1)
+    model.fit(data()[["a", "b"]].astype({"b": "category"}), data()["a"] > 0).booster_.save_model(folder / "model.txt")
+    return {"path": str(folder / "model.txt"), "classes": ["no", "yes"]}
+
+
+def xgboost(folder: Path) -> dict[str, Any]:
+    import xgboost
+
+    model = xgboost.XGBClassifier(n_estimators=5, n_jobs=1, enable_categorical=True)
+    model.fit(data()[["a", "b"]].astype({"b": "category"}), data()["a"] > 0).save_model(folder / "model.json")
+    return {"path": str(folder / "model.json"), "classes": ["no", "yes"]}
+
+
+SETTINGS = {
+    "torch": torch,
+    "function": function,
+    "sklearn": sklearn,
+    "predictions": lambda folder: {"column": "p"},
+    "lightgbm": lightgbm,
+    "xgboost": xgboost,
+}
 """What an adapter needs to be loaded; an adapter that is not here is loaded without settings."""
 
 

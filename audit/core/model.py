@@ -29,14 +29,16 @@ class Native:
     """A model whose inside an explainer can read.
 
     Attributes:
-        form: what the estimator is.
+        form: what the estimator is: of scikit-learn, or a `booster` of XGBoost or LightGBM.
         estimator: the fitted final estimator.
         transform: frame in feature space (n, d) to the matrix that the estimator is given (n, m).
+        before: the fitted steps that `transform` consists of, or None where it only lays out columns.
     """
 
-    form: Literal["linear", "trees"]
+    form: Literal["linear", "trees", "booster"]
     estimator: Any
     transform: Callable[[pd.DataFrame], Floats]
+    before: Any = None
 
 
 class Model(Protocol):

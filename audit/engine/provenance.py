@@ -13,11 +13,13 @@ ALWAYS = ("auditspec", "jinja2", "numpy", "pandas", "pyarrow", "pydantic", "scip
 
 @cache
 def package_version(name: str) -> str:
-    """The installed version of a distribution, or `not installed`."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    """The installed version of a distribution, or `not installed`; `xgboost-cpu` stands in for `xgboost`."""
+    for distribution in (name, f"{name}-cpu"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "not installed"
 
 
 def package_versions(used: Iterable[str]) -> dict[str, str]:

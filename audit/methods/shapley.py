@@ -214,6 +214,8 @@ def _read(native: Native, ctx: Context, chosen: Ints, background: Floats) -> Exp
 
 def _unreadable(native: Native) -> str:
     """Why the package shap cannot read an estimator, or nothing."""
+    if native.form == "booster":
+        return "native files of XGBoost and LightGBM are not read by the tree explainer here"
     if type(native.estimator).__name__ != "GradientBoostingClassifier":
         return ""
     if len(native.estimator.classes_) > 2:

@@ -68,7 +68,7 @@ class FittedModel:
             given = self._input(frame)
             return _dense(given if before is None else before.transform(given))
 
-        return Native(form=form, estimator=last, transform=transform)
+        return Native(form=form, estimator=last, transform=transform, before=before)
 
     def _input(self, frame: pd.DataFrame) -> Any:
         if self.names is None:

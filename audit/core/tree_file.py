@@ -1,0 +1,149 @@
+"""What native files of tree libraries have in common: columns of numbers, categories by code, neighbours of a split."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.core.errors import ModelError
+from audit.core.labels import class_labels, label_of
+from audit.core.schema import FeatureSchema, Level
+from audit.core.table import Floats
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How rows in feature space become the matrix that a model was trained on.
+
+    Attributes:
+        names: the features, in order.
+        codes: of the features that the model knows as categories: code by the text of the level.
+    """
+
+    names: tuple[str, ...]
+    codes: Mapping[str, Mapping[str, int]]
+
+    def matrix(self, frame: pd.DataFrame) -> Floats:
+        """Shape (n, d), missing as NaN; a level that the model has not been trained on is missing too.
+
+        Raises:
+            ModelError: other columns than those of the model, or text in a column that is a number to it.
+        """
+        self.refuse_other(tuple(map(str, frame.columns)))
+        filled = np.empty((len(frame), len(self.names)))
+        for j, name in enumerate(self.names):
+            filled[:, j] = self._column(name, frame[name])
+        return filled
+
+    def _column(self, name: str, values: "pd.Series[Any]") -> Floats:
+        known = self.codes.get(name)
+        if known is None and values.dtype != object:
+            return np.asarray(values, dtype=np.float64)
+        place, found = pd.factorize(np.asarray(values))
+        try:
+            if known is None:
+                table = [float(value) for value in found]
+            else:
+                table = [known.get(label_of(value), np.nan) for value in found]
+        except ValueError as error:
+            raise ModelError(f"model: {_text(name)}") from error
+        return np.asarray([*table, np.nan])[place]
+
+    def refuse_other(self, given: tuple[str, ...]) -> None:
+        """Passes only the very columns that the model was trained on, in that order."""
+        if self.names == given:
+            return
+        missing = [name for name in self.names if name not in given]
+        extra = [name for name in given if name not in self.names]
+        parts = [f"missing: {', '.join(missing)}"] if missing else []
+        parts += [f"unknown to the model: {', '.join(extra)}"] if extra else []
+        parts += [] if parts else ["the order differs"]
+        raise ModelError(
+            f"model.features: not what the model was trained on ({'; '.join(parts)}); "
+            f"list exactly these, in this order: {', '.join(self.names)}"
+        )
+
+    def unknown(self, schema: FeatureSchema) -> list[str]:
+        """Levels in the data that the model was not trained on, as `feature: levels`.
+
+        Raises:
+            ModelError: a feature holds text, and the model has no categories for it; or other features than the model.
+        """
+        self.refuse_other(schema.names)
+        said = []
+        for feature in schema.features:
+            known = self.codes.get(feature.name)
+            if known is None and any(isinstance(level, str) for level in feature.levels):
+                raise ModelError(f"model: {_text(feature.name)}")
+            strange = [
+                label_of(level) for level in feature.levels if known is not None and label_of(level) not in known
+            ]
+            said += [f"{feature.name}: {', '.join(strange)}"] if strange else []
+        return said
+
+
+def _text(name: str) -> str:
+    return (
+        f"column {name!r} holds text, and the file does not say which code stands for which level; "
+        f"give them in the order of their codes: `categories: {{{name}: [...]}}`"
+    )
+
+
+def columns(
+    names: Sequence[str],
+    inside: Mapping[str, Iterable[Level]],
+    given: Mapping[str, Sequence[Level]] | None,
+) -> Columns:
+    """How the features of a file become its columns.
+
+    Args:
+        names: the features of the model.
+        inside: the categories that the file itself holds, in the order of their codes.
+        given: those that the spec states for features of which the file holds none.
+
+    Raises:
+        ModelError: the spec names a feature that the model has not, or whose categories stand in the file.
+    """
+    codes = {name: {label_of(level): code for code, level in enumerate(levels)} for name, levels in inside.items()}
+    for name, levels in (given or {}).items():
+        if name not in names:
+            raise ModelError(f"model.categories: the model has no feature {name!r}; it has {', '.join(names)}")
+        if name in inside:
+            raise ModelError(f"model.categories: the file holds the categories of {name!r}; leave {name!r} out")
+        codes[name] = {label_of(level): code for code, level in enumerate(levels)}
+        if len(codes[name]) < len(levels):
+            raise ModelError(f"model.categories: {name!r} names a level twice; a code stands for one level")
+    return Columns(tuple(names), codes)
+
+
+def labels(given: Sequence[Level] | None, count: int) -> tuple[str, ...]:
+    """The class labels of a model whose file holds none: as the spec says, or the numbers of the outputs.
+
+    Raises:
+        ModelError: not one for each of the `count` outputs.
+    """
+    if given is None:
+        return tuple(map(str, range(count)))
+    try:
+        found = class_labels(given)
+    except ValueError as error:
+        raise ModelError(f"model.classes: {error}") from error
+    if len(found) != count:
+        raise ModelError(
+            f"model.classes: {len(found)} classes for a model of {count}; list them in the order of its outputs"
+        )
+    return found
+
+
+def whole(P: Any) -> Floats:
+    """Probabilities of shape (n, C), of which rows sum to 1: from one column of the second class, or from all."""
+    plain: Floats = np.asarray(P, dtype=np.float64)
+    return np.column_stack([1 - plain, plain]) if plain.ndim == 1 else plain
+
+
+def pairs(low: Floats, high: Floats) -> Floats:
+    """Neighbours of splits, shape (k, 2), ascending and distinct."""
+    stacked = np.column_stack([low, high]).astype(np.float64).reshape(-1, 2)
+    return np.unique(stacked, axis=0)
