@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,8 @@ from audit.core.errors import BundleError
 from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
 from audit.core.finding import Finding, judge_gate
 from audit.core.manifest import Manifest
+from audit.core.waive import unwaived, waive
+from audit.core.waiver import Waiver
 
 UNRECORDED = frozenset({"manifest.json", "run.json"})
 """Files whose digest the manifest cannot or must not hold."""
@@ -145,6 +148,11 @@ class Bundle:
         """The findings of `results.json`."""
         return tuple(Finding.model_validate_json(json.dumps(f)) for f in self.results()["findings"])
 
+    def waivers(self) -> tuple[Waiver, ...]:
+        """The waivers of the spec, as the manifest holds them."""
+        given = self.manifest().facts.get("waivers")
+        return tuple(Waiver.model_validate_json(json.dumps(w)) for w in given) if isinstance(given, list) else ()
+
     def records(self) -> tuple[Evidence, ...]:
         """The evidence of `results.json`, in the order of the plan."""
         keys: list[Evidence] = []
@@ -181,7 +189,8 @@ class Bundle:
         """Where the recorded files do not agree with one another, as after an edit with rewritten digests.
 
         One sentence each: results that differ from the evidence, evidence that is not of the plan, gates whose outcome
-        does not follow from the evidence, a report that bears another id. Not a proof: a bundle can be forged whole.
+        does not follow from the evidence, findings that no waiver of the spec covers, a report that bears another id.
+        Not a proof: a bundle can be forged whole.
         """
         manifest, results, records = self.manifest(), self.results(), self.records()
         wrong = [
@@ -194,8 +203,11 @@ class Bundle:
         wrong += [
             f"results.json: gate {finding.id} does not follow from the evidence"
             for finding in self.findings()
-            if finding.gate is not None and judge_gate(finding.gate, records) != finding
+            if finding.gate is not None and judge_gate(finding.gate, records) != unwaived([finding])[0]
         ]
+        as_of = date.fromisoformat(manifest.as_of) if manifest.as_of else None
+        if waive(unwaived(self.findings()), self.waivers(), as_of) != list(self.findings()):
+            wrong.append("results.json: what is waived does not follow from the waivers of the spec and the date")
         report = self.root / "report.html"
         if report.is_file() and manifest.report_id not in report.read_text(encoding="utf-8"):
             wrong.append(f"report.html: does not bear the id {manifest.report_id}, which follows from the manifest")

@@ -25,7 +25,7 @@ WORDS = {0: "OK", 1: "FAIL", 3: "ERROR", 5: "INCOMPLETE"}
 )
 @options.overrides
 @click.option("--only", multiple=True, metavar="ID", help="Run these tasks and what they read; may be repeated.")
-@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The date that the report prints.")
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The date of the audit; waivers are judged on it.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; never changes a result.")
 @options.permissions
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on standard output.")
@@ -47,8 +47,8 @@ def command(
 ) -> int:
     """Run the audit that SPEC describes, or go on where an earlier run of it stopped.
 
-    Exit codes: 0 ok; 1 a gate failed; 2 the spec is wrong; 3 model, data or a method failed; 4 the bundle was altered;
-    5 incomplete, or a gate without evidence; 130 interrupted.
+    Exit codes: 0 ok; 1 a gate failed or a waiver expired; 2 the spec is wrong; 3 model, data or a method failed;
+    4 the bundle was altered; 5 incomplete, or a gate without evidence; 130 interrupted.
     """
     from audit.engine.run import Options, run
 
@@ -94,7 +94,8 @@ def _print(outcome: "Outcome", *, quiet: bool) -> None:
 
     if not quiet:
         for said in sentences(Bundle(outcome.out)):
-            click.echo(f"{said.badge.mark} {said.badge.word:<10} {said.id}  {said.title}: {said.text}")
+            waived = f" {said.waived}" if said.waived else ""
+            click.echo(f"{said.badge.mark} {said.badge.word:<10} {said.id}  {said.title}: {said.text}{waived}")
         for name in outcome.reports:
             click.echo(str(outcome.out / name))
     raised = sum(finding.outcome != "pass" for finding in outcome.findings)

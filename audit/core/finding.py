@@ -9,6 +9,7 @@ from pydantic import JsonValue, model_validator
 
 from audit.core.base import Frozen, canonical_json, sha256
 from audit.core.evidence import Evidence, Metric, Severity
+from audit.core.waiver import Waiver
 
 Outcome = Literal["pass", "unsure", "fail", "no_evidence"]
 
@@ -81,6 +82,7 @@ class Finding(Frozen):
         outcome: of a gate; None for a note.
         evidence: ids of the evidence it rests on.
         measured: what was judged.
+        waiver: the waiver that is in force for it.
     """
 
     id: str
@@ -91,10 +93,13 @@ class Finding(Frozen):
     gate: Gate | None = None
     measured: Interval | None = None
     args: dict[str, JsonValue] = {}
+    waiver: Waiver | None = None
 
     @property
     def fails(self) -> bool:
         """Whether the run ends with exit code 1 for it."""
+        if self.waiver is not None:
+            return False
         unsure_fails = self.outcome == "unsure" and self.gate is not None and self.gate.on_unsure == "fail"
         return self.outcome == "fail" or unsure_fails
 
@@ -207,7 +212,8 @@ OpinionWord = Literal["unqualified", "qualified", "adverse", "disclaimer"]
 def strongest_opinion(findings: Iterable[Finding]) -> tuple[OpinionWord, str]:
     """The strongest word that the findings support, and the rule that says so.
 
-    Adverse and disclaimer are always open to the auditor; the rules below are ours (`report` 1.3).
+    Adverse and disclaimer are always open to the auditor; the rules below are ours (`report` 1.3). Waivers play no
+    part: what is accepted was found all the same.
     """
     findings = list(findings)
     gates = [finding for finding in findings if finding.gate is not None]
@@ -216,7 +222,8 @@ def strongest_opinion(findings: Iterable[Finding]) -> tuple[OpinionWord, str]:
     short = [gate.id for gate in gates if gate.outcome != "pass"]
     if short:
         return "qualified", "not every gate is a pass: " + ", ".join(short)
-    critical = [finding.id for finding in findings if finding.severity == "critical" or finding.code == "method_error"]
+    notes = [finding for finding in findings if finding.gate is None]
+    critical = [finding.id for finding in notes if finding.severity == "critical" or finding.code == "method_error"]
     if critical:
         return "qualified", "critical findings or methods in error: " + ", ".join(critical)
     return "unqualified", "every gate is a pass, no finding is critical and no method is in error"

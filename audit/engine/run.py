@@ -23,6 +23,7 @@ from audit.core.manifest import Manifest
 from audit.core.model import Allow
 from audit.core.plan import Part, Plan
 from audit.core.sample import SampleSettings, ScoreCheck, draw
+from audit.core.waive import waive
 from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.files import existing, said
 from audit.engine.load import Loading, load_inputs
@@ -42,7 +43,8 @@ class Outcome:
 
     Attributes:
         reports: names of the rendered files.
-        exit_code: 0 ok, 1 a gate failed, 3 a method in error, 5 incomplete or a gate without evidence.
+        exit_code: 0 ok, 1 a gate failed or a waiver expired, 3 a method in error, 5 incomplete or a gate without
+            evidence.
     """
 
     out: Path
@@ -140,7 +142,7 @@ def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progre
     try:
         inputs = replace(loading.inputs, scores=loading.scores())
         result = draw(inputs, settings, loaded.spec.regions, task_rng(task, Part(index=0)), check)
-        if inputs.model is not None:
+        if inputs.model is not None or inputs.images is not None:
             result = replace(result, metrics=(*result.metrics, evaluated_rows(len(inputs.evaluate))))
     except ModelError as error:
         raise ModelError([said(loaded, ("model",), problem) for problem in error.problems]) from error
@@ -164,7 +166,9 @@ def _conclude(
     if opinion["status"] == "refused":
         args = {"word": opinion["word"], "strongest": opinion["strongest"], "reason": opinion["reason"]}
         findings.append(Finding(id="F-OPINION", code="opinion_refused", severity="critical", outcome="fail", args=args))
-    audit = {**loaded.spec.audit.model_dump(mode="json"), "as_of": _as_of(loaded, options)}
+    as_of = options.as_of or loaded.spec.audit.as_of
+    findings = waive(findings, loaded.spec.waivers, as_of)
+    audit = {**loaded.spec.audit.model_dump(mode="json"), "as_of": as_of.isoformat() if as_of else None}
     results = {
         "format": 1,
         "audit": audit,
@@ -190,11 +194,6 @@ def exit_code(records: Sequence[Evidence], findings: Sequence[Finding]) -> Liter
     if any(finding.outcome == "no_evidence" for finding in findings):
         return 5
     return 1 if any(finding.fails for finding in findings) else 0
-
-
-def _as_of(loaded: Loaded, options: Options) -> str | None:
-    day = options.as_of or loaded.spec.audit.as_of
-    return day.isoformat() if day else None
 
 
 def _opinion_text(loaded: Loaded) -> str:
@@ -230,6 +229,7 @@ def _manifest(
     facts |= {
         "audit": audit,
         "opinion": opinion,
+        "waivers": [waiver.model_dump(mode="json") for waiver in spec.waivers],
         "schema": [feature.model_dump(mode="json") for feature in inputs.schema.features],
         "model": {
             "kind": spec.model.kind,

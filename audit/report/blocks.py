@@ -152,7 +152,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class GateView:
-    """A gate with its outcome in words."""
+    """A gate with its outcome in words; `waived` says until when and by whom it is accepted."""
 
     id: str
     label: str
@@ -166,11 +166,12 @@ class GateView:
     reason: str
     owner: str = ""
     source: str = ""
+    waived: str = ""
 
 
 @dataclass(frozen=True)
 class FindingView:
-    """A finding in words."""
+    """A finding in words; `waived` says until when, by whom and why it is accepted."""
 
     id: str
     severity: str
@@ -183,6 +184,7 @@ class FindingView:
     gate: bool
     fails: bool
     anchor: str = ""
+    waived: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from audit.report.blocks import (
     Prose,
 )
 from audit.report.judged import OPINIONS, OUTCOMES, findings, gate_table, gates, tally
+from audit.report.rules import rules, waivers
 from audit.report.source import REMEDIES, Source
 from audit.report.tables import cut
 from audit.report.words import phrase
@@ -101,23 +102,7 @@ def control(source: Source) -> Iterator[Block]:
             ),
         )
     )
-    yield Heading("The words of this report", anchor="words")
-    meanings = {
-        "pass": "The whole interval clears the bar of the gate.",
-        "unsure": "The interval crosses the bar: the evidence does not decide.",
-        "fail": "The whole interval misses the bar.",
-        "no_evidence": "No usable evidence; the reason is printed. It never counts as a pass.",
-    }
-    rows = tuple((Cell(OUTCOMES[key].word, badge=OUTCOMES[key]), Cell(said)) for key, said in meanings.items())
-    yield Grid("Results of gates", (Column("Word"), Column("It is printed when")), rows, name="words")
-    opinions = {
-        "Unqualified": "Every gate is PASS.",
-        "Qualified": "Fit for use except for the exceptions that are named by finding.",
-        "Adverse": "The auditor judges the failures too serious for exceptions to cure.",
-        "Disclaimer": "There is not enough evidence for an opinion.",
-    }
-    rows = tuple((Cell(word), Cell(said)) for word, said in opinions.items())
-    yield Grid("Opinions", (Column("Word"), Column("It may be printed when")), rows, name="opinions")
+    yield from rules()
 
 
 def summary(source: Source) -> Iterator[Block]:
@@ -153,6 +138,9 @@ def _opinion_blocks(source: Source) -> Iterator[Block]:
     yield Callout(
         f"Opinion: {label}" if issued else label, said, badge or OPINIONS["disclaimer"] if issued else _NO_OPINION
     )
+    if issued:
+        strongest, reason = (str(source.facts("opinion", key) or "") for key in ("strongest", "reason"))
+        yield Para(f"The strongest word that the findings support is {strongest}: {reason.rstrip('.')}.", "small")
     written = source.facts("opinion", "text")
     if written:
         yield Heading("In the auditor's words", anchor="opinion")
@@ -188,14 +176,15 @@ def _never_made(source: Source, record: Evidence) -> bool:
 
 
 def register(source: Source) -> Iterator[Block]:
-    """S17: every finding with its evidence, action and owner."""
+    """S17: every finding with its evidence, action and owner, and the waivers."""
     raised = findings(source)
     if raised:
         yield Para(
             f"{len(raised)} finding{'' if len(raised) == 1 else 's'}, the most serious first. An id stays the same "
-            "from run to run. Due dates, dispositions and waivers need input from the organisation."
+            "from run to run. Due dates and dispositions need input from the organisation."
         )
         yield FindingCards(tuple(raised))
+    yield from waivers(source)
 
 
 def scope(source: Source) -> Iterator[Block]:

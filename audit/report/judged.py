@@ -67,7 +67,7 @@ def findings(source: Source) -> tuple[FindingView, ...]:
     for finding in raised:
         seen[finding.id] += 1
         anchor = finding.id if seen[finding.id] == 1 else f"{finding.id}-{seen[finding.id]}"
-        views.append(replace(_finding(source, finding), anchor=anchor))
+        views.append(replace(_finding(source, finding), anchor=anchor, waived=_waived(finding)))
     return tuple(views)
 
 
@@ -92,7 +92,7 @@ def gate_table(views: Sequence[GateView]) -> Grid:
     rows = tuple(
         (
             Cell(view.id, "code"),
-            Cell(f"{view.label}. {view.scope}" if view.scope else view.label),
+            Cell(". ".join(part for part in (view.label, view.scope, view.waived) if part)),
             Cell(view.required, "number"),
             Cell(view.measured, "number"),
             Cell(view.interval, "number"),
@@ -125,6 +125,7 @@ def _gate(source: Source, finding: Finding) -> GateView:
         reason=text.plain(finding.args.get("reason")) if finding.args.get("reason") else "",
         owner=gate.owner,
         source=gate.source,
+        waived=f"Waived until {finding.waiver.until} by {finding.waiver.approved_by}" if finding.waiver else "",
     )
 
 
@@ -157,6 +158,14 @@ def _finding(source: Source, finding: Finding) -> FindingView:
         finding.id, finding.severity, view.badge, spoken.title, spoken.text, spoken.action, view.owner,
         finding.evidence, gate=True, fails=finding.fails,
     )  # fmt: skip
+
+
+def _waived(finding: Finding) -> str:
+    """Until when, by whom and why a finding is accepted, as a sentence; empty where it is not."""
+    if finding.waiver is None:
+        return ""
+    args = {key: str(value) for key, value in finding.waiver.model_dump(mode="json").items()}
+    return phrase("waiver", "in_force", **args).text
 
 
 def _kind(source: Source, finding: Finding) -> str:

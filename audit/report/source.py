@@ -11,6 +11,7 @@ from audit.bundle import Bundle
 from audit.core.evidence import Evidence, Metric
 from audit.core.finding import Finding
 from audit.core.manifest import Manifest
+from audit.core.waiver import Waiver
 from audit.report.text import visible
 from audit.report.words import Words, words_of
 
@@ -45,6 +46,11 @@ class Source:
     def findings(self) -> tuple[Finding, ...]:
         """The findings."""
         return self.bundle.findings()
+
+    @cached_property
+    def waivers(self) -> tuple[Waiver, ...]:
+        """The waivers of the spec."""
+        return self.bundle.waivers()
 
     def facts(self, *path: str) -> Any:
         """A fact of the manifest by its path, or None."""

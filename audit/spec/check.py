@@ -265,6 +265,11 @@ def _gates(spec: Spec, data: Any) -> Iterator[Problem]:
         seen.setdefault(gate.id, i)
 
 
+def _waivers(spec: Spec, data: Any) -> Iterator[Problem]:
+    """One waiver for each finding."""
+    yield from _twice([w.finding for w in spec.waivers], ("waivers",), "finding", key="finding")
+
+
 def _report(spec: Spec, data: Any) -> Iterator[Problem]:
     yield from _twice(spec.report.formats, ("report", "formats"), "format")
 
@@ -292,6 +297,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("regions", "methods", "gates"), _region_names),
     (("remedies",), _remedies),
     (("counterfactuals", "methods", "remedies", "gates"), _gates),
+    (("waivers",), _waivers),
     (("report",), _report),
 )
 """What each check reads, and the check."""

@@ -17,6 +17,7 @@ from audit.core.policy import FeatureRule
 from audit.core.region import Region
 from audit.core.registry import Registry
 from audit.core.schema import Level
+from audit.core.waiver import Waiver
 
 SPEC_VERSION = 1
 """The language of the spec that this version of audit reads; older ones are migrated."""
@@ -183,6 +184,7 @@ class Spec(Frozen):
         methods: the questions that are put to the model; two of one kind need an `id`.
         remedies: methods that make a better model; the whole audit is run again on each.
         gates: bars for metrics.
+        waivers: findings that are accepted for a while.
         report: the report.
         run: how it is computed.
     """
@@ -199,6 +201,7 @@ class Spec(Frozen):
     methods: Annotated[tuple[Annotated[Method, Member(METHODS)], ...], Field(min_length=1)]
     remedies: tuple[Annotated[Method, Member(METHODS)], ...] = ()
     gates: tuple[Gate, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
     report: ReportSpec = ReportSpec()
     run: RunSpec = RunSpec()
 

@@ -15,6 +15,7 @@ from audit.core.method import GENERATORS, METHODS
 from audit.core.model import ADAPTERS
 from audit.core.region import Region
 from audit.core.registry import Registry
+from audit.core.waiver import FINDING_ID, Waiver
 from audit.spec.model import ID, NAME, AuditInfo, DataSpec, Mutability, ReportSpec, RunSpec, Spec
 
 Schema = dict[str, Any]
@@ -29,6 +30,7 @@ _ATTRIBUTE = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*): (?P<text>.*)$")
 PATTERNS = {
     ID: " that starts with a letter or digit and goes on with these, or with . _ -",
     NAME: " that starts with a letter and goes on with letters, digits, _ or -",
+    FINDING_ID: " that is G- or F- and six hexadecimal digits in capitals, as the report prints it",
     SHA256: " of 64 hexadecimal digits",
 }
 """What a pattern asks for, in words."""
@@ -135,6 +137,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "mutability": Mutability,
     "regions": Region,
     "gates": Gate,
+    "waivers": Waiver,
     "report": ReportSpec,
     "run": RunSpec,
 }

@@ -37,6 +37,17 @@ def test_a_wider_interval_never_turns_fail_into_pass(interval, bar, below, above
     assert wide in {narrow, "unsure"}
 
 
+bars = st.one_of(st.tuples(st.just("at_least"), numbers), st.tuples(st.just("at_most"), numbers))
+
+
+@given(intervals(), bars, st.floats(0, 1e6), st.floats(0, 1e6))
+def test_a_wider_interval_never_turns_unsure_into_pass(interval, bar, below, above):
+    wider = Interval(value=interval.value, low=interval.low - below, high=interval.high + above)
+    side = dict([bar])
+    if judge(interval, **side) == "unsure":
+        assert judge(wider, **side) == "unsure"
+
+
 def record(*metrics, status="ok", message=""):
     return Evidence(id="performance", kind="performance", key="k", status=status, message=message, metrics=metrics)
 
@@ -88,6 +99,28 @@ def test_a_clear_gap_fails_and_one_group_is_no_evidence():
     assert judge_gate(gate, [record(far[0])]).outcome == "no_evidence"
 
 
+@st.composite
+def groups(draw):
+    """Groups with their rates, and the same with wider intervals."""
+    narrow, wide = [], []
+    for name in draw(st.lists(st.sampled_from("abcde"), unique=True, min_size=2)):
+        low, value, high = sorted(draw(st.tuples(*[st.floats(0, 1)] * 3)))
+        below, above = draw(st.tuples(st.floats(0, 1), st.floats(0, 1)))
+        n = draw(st.integers(10, 200))
+        narrow.append(group(name, value, low, high, n))
+        wide.append(group(name, value, low - below, high + above, n))
+    return narrow, wide
+
+
+@given(groups(), st.floats(0, 1))
+def test_wider_intervals_of_groups_never_turn_a_gap_that_is_no_pass_into_one(pair, bar):
+    gate = Gate(metric="performance.rate", by="sex", gap_at_most=bar)
+    narrow, wide = (judge_gate(gate, [record(*metrics)]).outcome for metrics in pair)
+    assert wide in {narrow, "unsure"}
+    if narrow in {"fail", "unsure", "no_evidence"}:
+        assert wide != "pass"
+
+
 @pytest.mark.parametrize(
     "bars", [{}, {"at_least": 1.0, "at_most": 2.0}, {"gap_at_most": 0.1}, {"by": "sex", "at_least": 0.1}]
 )
@@ -134,6 +167,11 @@ def test_the_strongest_opinion_that_the_gates_support(outcomes, word):
         for i, o in enumerate(outcomes)
     ]
     assert strongest_opinion(gates)[0] == word
+
+
+def test_a_critical_gate_that_passes_bars_nothing():
+    gate = Finding(id="G", code="gate", severity="critical", outcome="pass", gate=Gate(metric="a.b", at_least=0.0))
+    assert strongest_opinion([gate])[0] == "unqualified"
 
 
 def test_a_critical_finding_bars_an_unqualified_opinion():
