@@ -26,6 +26,7 @@ class Local:
         repeats: shape (n,).
         before: shape (n,), outcomes.
         constant: shape (d,), features with one value.
+        by_repeat: shape (n, d, repeats), the distances of which `value` is the mean.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +39,7 @@ class Local:
     repeats: Ints
     before: Ints
     constant: NDArray[np.bool_]
+    by_repeat: Floats
 
     @property
     def covered(self) -> NDArray[np.bool_]:

@@ -79,6 +79,26 @@ def unchanged(values: Floats, x: float) -> NDArray[np.bool_]:
     return np.isclose(values, x, equal_nan=True)
 
 
+def changed_density(
+    values: Floats, x: float, grid: Floats, cells: Floats, bandwidth: float | None, kernel: Kernel
+) -> tuple[float, Floats, bool]:
+    """The share that is unchanged, the density of the others (its integral is the rest), and whether they differ.
+
+    Args:
+        values: not empty, in units of the range.
+        cells: the weights of the grid.
+        bandwidth: as a share of the range; None: Scott's, but no less than a cell of the grid.
+    """
+    still = unchanged(values, x)
+    share, moved = float(still.mean()), values[~still]
+    if not len(moved):
+        return share, np.zeros(len(grid)), False
+    spread = len(np.unique(moved)) > 1
+    width = max(bandwidth or scott(moved), float(grid[1] - grid[0])) if spread else FEW_WIDTH
+    heights = density(moved, grid, width, kernel if spread else "gaussian")
+    return share, heights * ((1 - share) / (heights @ cells)), spread
+
+
 def mixed(
     plus: Floats, minus: Floats, x: float, bandwidth: float | None = None, kernel: Kernel = "gaussian"
 ) -> Compared:
@@ -91,15 +111,8 @@ def mixed(
     """
     masses, pieces, few = [], [], False
     for values in (plus, minus):
-        still = unchanged(values, x)
-        share, moved = float(still.mean()), values[~still]
-        heights = np.zeros(POINTS)
-        if len(moved):
-            spread = len(np.unique(moved)) > 1
-            few |= not spread
-            width = max(bandwidth or scott(moved), float(GRID[1] - GRID[0])) if spread else FEW_WIDTH
-            heights = density(moved, GRID, width, kernel if spread else "gaussian")
-            heights *= (1 - share) / (heights @ CELLS)
+        share, heights, spread = changed_density(values, x, GRID, CELLS, bandwidth, kernel)
+        few |= share < 1 and not spread
         masses.append(share)
         pieces.append(np.append(share, heights))
     distance = float(jaccard(pieces[0], pieces[1], MEASURE))

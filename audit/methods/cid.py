@@ -8,12 +8,13 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from audit.core.choice import Choice, choices_table
+from audit.core.cid_drawn import densities_table, repeats_table
 from audit.core.cid_tables import Local, global_table, local_table
 from audit.core.evidence import Metric, Note, Result, Where
 from audit.core.faithfulness import faithfulness_table, ranked, removal_curves, removal_table, stand_ins
 from audit.core.method import Context, Inputs, Method, Need, Refusal
-from audit.core.model import Ints
-from audit.core.overlap import Compared, Kernel, by_level, mixed, smoothed
+from audit.core.model import Decision, Ints
+from audit.core.overlap import Compared, Kernel, by_level, changed_density, density, mixed, scott, smoothed
 from audit.core.plan import Part
 from audit.core.policy import Policy
 from audit.core.pool import Law, Pool, draw_pools
@@ -81,6 +82,9 @@ class Cid(Method):
         immutable), flags. cid_local: the same by instance, with repeats, n_plus, n_minus; sd is over repeats.
         cid_faithfulness: attribution, n, comprehensiveness, sufficiency, agreement (with CID), k, chance.
         cid_removal: attribution, features (removed or kept), n, removed, kept_only (loss of probability). choices.
+        cid_repeats: feature, repeat, value (mean distance), n (instances with all repeats). cid_densities: outcome
+        (that is left), feature, place, at (value), level, plus, minus (density of the changed values over the range, or
+        share of the level; means over n instances), unchanged_plus, unchanged_minus, distance, n.
 
     Reference:
         E. Conti, A. Parafita, A. Brando: CID: Measuring Feature Importance Through Counterfactual Distributions,
@@ -144,6 +148,8 @@ class Cid(Method):
         tables = {
             "cid_global": overall,
             "cid_local": local_table(local, ctx.inputs.schema),
+            "cid_repeats": repeats_table(local, ctx.inputs.schema),
+            "cid_densities": densities_table(local, ctx.inputs.schema, ctx.inputs.decision.outcomes, self._heights),
             "cid_faithfulness": faithful,
             "cid_removal": removal,
         } | tables
@@ -182,8 +188,7 @@ class Cid(Method):
     def _measure(self, ctx: Context, policy: Policy, chosen: Ints) -> Local:
         """Distances of all features for the chosen rows of the sample."""
         schema, decision = ctx.inputs.schema, ctx.inputs.decision
-        towards = None if self.towards is None else decision.outcomes.index(self.towards)
-        law = Law(self.m * self.repeats, self.draws, self.draws * self.repeats, towards)
+        law = self._law(decision)
         table = ctx.sample.table.take(chosen)
         pools = draw_pools(ctx.model, policy, table.codes, law, ctx.rng, ctx.tick)
         constant = np.array([feature.high <= feature.low for feature in schema.features], dtype=bool)
@@ -191,6 +196,7 @@ class Cid(Method):
             raise Refusal("no feature is allowed to vary, so there is nothing to compare", "not_applicable")
         n, d = table.codes.shape
         value, sd = np.full((2, n, d), np.nan)
+        by_repeat = np.full((n, d, self.repeats), np.nan)
         unchanged, flags = np.full((n, d, 2), np.nan), np.full((n, d), "", dtype=object)
         repeats = np.zeros(n, dtype=np.int64)
         for i, pool in enumerate(pools):
@@ -201,13 +207,18 @@ class Cid(Method):
             value[i, constant], unchanged[i, constant] = 0.0, 1.0
             for j in pool.movable:
                 found = self._distances(schema.features[j], pool, j, float(table.codes[i, j]), int(repeats[i]))
-                distances = np.array([one.distance for one in found])
+                by_repeat[i, j, : len(found)] = distances = np.array([one.distance for one in found])
                 value[i, j] = distances.mean()
                 sd[i, j] = distances.std(ddof=1) if len(found) > 1 else np.nan
                 unchanged[i, j] = np.mean([one.unchanged for one in found], axis=0)
                 flags[i, j] = ", ".join(sorted({one.flag for one in found} - {""}))
         before = decision.outcome(ctx.sample.scores[chosen])
-        return Local(table.ids, table.codes, pools, value, sd, unchanged, flags, repeats, before, constant)
+        return Local(table.ids, table.codes, pools, value, sd, unchanged, flags, repeats, before, constant, by_repeat)
+
+    def _law(self, decision: Decision) -> Law:
+        """How much is drawn."""
+        towards = None if self.towards is None else decision.outcomes.index(self.towards)
+        return Law(self.m * self.repeats, self.draws, self.draws * self.repeats, towards)
 
     def _distances(self, feature: Feature, pool: Pool, j: int, x: float, repeats: int) -> list[Compared]:
         """The distance of one feature in every repeat; points are dealt, so that all repeats have sizes alike."""
@@ -220,6 +231,13 @@ class Cid(Method):
             compare((plus - low) / width, (minus - low) / width, (x - low) / width, self.bandwidth, self.kernel)
             for plus, minus in dealt
         ]
+
+    def _heights(self, values: Floats, x: float, grid: Floats, cells: Floats) -> Floats:
+        """The density of values that is compared, at the points of a grid in units of the range, shape (g,)."""
+        if self.measure == "mixed":
+            return changed_density(values, x, grid, cells, self.bandwidth, self.kernel)[1]
+        width = max(self.bandwidth or scott(values), float(grid[1] - grid[0]))
+        return density(values, grid, width, self.kernel)
 
     def _faithfulness(
         self, ctx: Context, local: Local, rivals: Mapping[str, pd.DataFrame]

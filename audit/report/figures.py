@@ -9,7 +9,7 @@ WIDTH = 640.0
 
 @dataclass(frozen=True)
 class Mark:
-    """A line of text, a line, a bar or a point of a figure; `look` names its style in the template."""
+    """A line of text, a line, a bar, an area or a point of a figure; `look` names its style in the template."""
 
     kind: str
     look: str
@@ -50,27 +50,51 @@ class Bar:
     shown: str
 
 
-def bars(name: str, title: str, caption: str, items: Sequence[Bar], *, axis: str, top: float | None = None) -> Figure:
+@dataclass(frozen=True)
+class Limit:
+    """A value that a bar must pass to mean something; `shown` is its text."""
+
+    value: float
+    shown: str
+
+
+def bars(
+    name: str,
+    title: str,
+    caption: str,
+    items: Sequence[Bar],
+    *,
+    axis: str,
+    top: float | None = None,
+    limit: Limit | None = None,
+) -> Figure:
     """Horizontal bars with interval lines, the largest value on the scale given or found."""
     left, right, row = 190.0, 120.0, 24.0
-    span = WIDTH - left - right
-    peak = top or nice_top([v for b in items for v in (b.value, b.high) if v is not None])
-    bottom = 12 + row * len(items)
+    span, start = WIDTH - left - right, 26.0 if limit else 12.0
+    most = [limit.value] if limit else []
+    peak = top or nice_top([v for b in items for v in (b.value, b.high) if v is not None] + most)
+    bottom = start + row * len(items)
 
     def x(value: float) -> float:
         return r(left + span * min(max(value, 0.0), peak) / peak)
 
-    marks = _grid([peak * i / 4 for i in range(5)], x, 8, bottom)
+    marks = []
+    if limit:
+        marks.append(Mark("rect", "zone", left, start - 4, r(x(limit.value) - left), r(bottom - start + 4)))
+        marks.append(Mark("text", "axis-label", x(limit.value), 14, text=limit.shown, anchor="middle"))
+    marks += grid([peak * i / 4 for i in range(5)], x, start - 4, bottom)
     for i, item in enumerate(items):
-        y = 12 + row * i + row / 2
-        marks += _label(item.label, left - 8, y, 30)
+        y = start + row * i + row / 2
+        marks += label(item.label, left - 8, y, left - 12)
         if item.value is not None:
             marks.append(Mark("rect", "bar", left, r(y - 6), r(x(item.value) - left), 12))
         if item.low is not None and item.high is not None:
             marks.append(Mark("line", "whisker", x(item.low), r(y), x(item.high), r(y)))
             marks += [Mark("line", "whisker", x(v), r(y - 4), x(v), r(y + 4)) for v in (item.low, item.high)]
         marks.append(Mark("text", "value", WIDTH - right + 8, r(y + 4), text=item.shown))
-    marks.append(Mark("line", "axis", left, 8, left, bottom))
+    if limit:
+        marks.append(Mark("line", "limit", x(limit.value), start - 4, x(limit.value), bottom))
+    marks.append(Mark("line", "axis", left, start - 4, left, bottom))
     marks.append(Mark("text", "axis-label", r(left + span / 2), bottom + 32, text=axis, anchor="middle"))
     return Figure(name, title, caption, WIDTH, r(bottom + 40), tuple(marks))
 
@@ -97,11 +121,11 @@ def spreads(name: str, title: str, caption: str, items: Sequence[Spread], *, axi
     def x(value: float) -> float:
         return r(left + span * (min(max(value, -peak), peak) + peak) / (2 * peak))
 
-    marks = _grid([-peak, -peak / 2, 0.0, peak / 2, peak], x, 8, bottom)
+    marks = grid([-peak, -peak / 2, 0.0, peak / 2, peak], x, 8, bottom)
     marks.append(Mark("line", "axis", x(0), 8, x(0), bottom))
     for i, item in enumerate(items):
         y = 12 + row * i + row / 2
-        marks += _label(item.label, left - 8, y, 30)
+        marks += label(item.label, left - 8, y, left - 12)
         if item.p10 is not None and item.p90 is not None:
             marks.append(Mark("line", "spread", x(item.p10), r(y), x(item.p90), r(y)))
         if item.p50 is not None:
@@ -185,40 +209,53 @@ def r(value: float) -> float:
     return round(float(value), 1)
 
 
+def wide(text: str, size: float) -> float:
+    """About how wide a text is at a size; rather too wide than too narrow."""
+    return size * sum(1.05 if ord(c) > 0x2E7F else 0.72 if c.isupper() or c in "@%mw" else 0.6 for c in text)
+
+
+def fitted(text: str, size: float, room: float) -> str:
+    """The text, cut with an ellipsis where it needs more room; empty where not even three characters have room."""
+    while text and wide(text, size) > room:
+        text = text.rstrip("…")[:-1].rstrip() + "…" if len(text) > 3 else ""
+    return text
+
+
 def shorten(text: str, length: int) -> str:
     """The text, cut with an ellipsis where it is longer."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _label(text: str, x: float, y: float, length: int) -> list[Mark]:
-    """A label on one line, or on two where it is long."""
-    if len(text) <= length:
+def label(text: str, x: float, y: float, room: float) -> list[Mark]:
+    """A label that ends at x, on one line, or on two smaller ones where it is long."""
+    if wide(text, 12) <= room:
         return [Mark("text", "label", x, r(y + 4), text=text, anchor="end")]
-    first, *rest = textwrap.wrap(text, length, break_long_words=True)
-    second = shorten(" ".join(rest), length)
+    first, *rest = textwrap.wrap(text, max(3, int(room / wide("n", 10))), break_long_words=True) or [""]
     return [
-        Mark("text", "label-small", x, r(y - 1), text=first, anchor="end"),
-        Mark("text", "label-small", x, r(y + 9), text=second, anchor="end"),
+        Mark("text", "label-small", x, r(y + row), text=fitted(line, 10, room), anchor="end")
+        for row, line in zip((-1, 9), (first, " ".join(rest)), strict=True)
     ]
 
 
-def _grid(ticks: Sequence[float], x: Callable[[float], float], top: float, bottom: float) -> list[Mark]:
-    lines = [Mark("line", "grid", x(tick), top, x(tick), bottom) for tick in ticks]
-    return lines + [Mark("text", "tick", x(t), bottom + 16, text=_tick(t), anchor="middle") for t in ticks]
+def grid(ticks: Sequence[float], x: Callable[[float], float], top: float, bottom: float) -> list[Mark]:
+    """Lines across a figure with their numbers below."""
+    lines = [Mark("line", "grid", x(t), top, x(t), bottom) for t in ticks]
+    return lines + [Mark("text", "tick", x(t), bottom + 16, text=tick(t), anchor="middle") for t in ticks]
 
 
 def _square_grid(
     x: Callable[[float], float], y: Callable[[float], float], left: float, top: float, side: float
 ) -> list[Mark]:
     marks: list[Mark] = []
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        marks.append(Mark("line", "grid", x(tick), top, x(tick), top + side))
-        marks.append(Mark("line", "grid", left, y(tick), left + side, y(tick)))
-        if tick in {0.0, 0.5, 1.0}:
-            marks.append(Mark("text", "tick", x(tick), top + side + 15, text=f"{tick:g}", anchor="middle"))
-            marks.append(Mark("text", "tick", left - 7, r(y(tick) + 4), text=f"{tick:g}", anchor="end"))
+    for t in (0.0, 0.25, 0.5, 0.75, 1.0):
+        marks.append(Mark("line", "grid", x(t), top, x(t), top + side))
+        marks.append(Mark("line", "grid", left, y(t), left + side, y(t)))
+        if t in {0.0, 0.5, 1.0}:
+            marks.append(Mark("text", "tick", x(t), top + side + 15, text=f"{t:g}", anchor="middle"))
+            marks.append(Mark("text", "tick", left - 7, r(y(t) + 4), text=f"{t:g}", anchor="end"))
     return [*marks, Mark("line", "diagonal", x(0), y(0), x(1), y(1))]
 
 
-def _tick(value: float) -> str:
+def tick(value: float) -> str:
+    """A number of an axis."""
     return f"{value:.4g}".replace("-", "−")

@@ -5,14 +5,23 @@ from collections.abc import Iterator
 from audit.core.evidence import Evidence
 from audit.report import back, front
 from audit.report.blocks import Block, Report
+from audit.report.distances import cid
 from audit.report.importance import flex
 from audit.report.layout import portions
 from audit.report.rankings import agreement, shap
 from audit.report.remedies import remedy
+from audit.report.scores import scores
 from audit.report.source import REMEDIES, Source
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
 
-LAYOUTS: dict[str, Layout] = {"performance": performance, "flex": flex, "shap": shap, "agreement": agreement}
+LAYOUTS: dict[str, Layout] = {
+    "performance": performance,
+    "flex": flex,
+    "shap": shap,
+    "agreement": agreement,
+    "scores_activation": scores,
+    "cid": cid,
+}
 """Kinds with a layout of their own; all others are shown by `generic`."""
 
 FRONT = {
