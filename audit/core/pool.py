@@ -1,6 +1,6 @@
 """Random changes of a row, labelled by the model: those that flip its outcome, and as many like them that keep it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,6 +91,37 @@ def span(policy: Policy, j: int, x: float) -> Span | None:
     return Span(low, high, None) if low < high else None
 
 
+def spans(policy: Policy, x: Floats) -> dict[int, Span]:
+    """What each feature of a row may become, by position; features that cannot change are left out."""
+    found = {j: span(policy, j, float(value)) for j, value in enumerate(x)}
+    return {j: way for j, way in found.items() if way is not None}
+
+
+def draw_changes(
+    policy: Policy, x: Floats, ways: Mapping[int, Span], shape: tuple[int, int], rng: np.random.Generator
+) -> Floats:
+    """Random rows that change just so many features of x and break no rule, shape (m, d).
+
+    Args:
+        ways: what each feature may become.
+        shape: rows that are drawn, of which those that do not do are left out; features that each of them changes.
+    """
+    number, size = shape
+    rows = np.tile(x, (number, 1))
+    left = np.full(number, size)
+    for place, (j, way) in enumerate(ways.items()):
+        # Selection sampling: each set of `size` features is as likely as any other.
+        chosen = np.flatnonzero(rng.random(number) * (len(ways) - place) < left)
+        left[chosen] -= 1
+        u = rng.random(len(chosen))
+        if way.listed is not None:
+            rows[chosen, j] = way.listed[(u * len(way.listed)).astype(np.int64)]
+        else:
+            rows[chosen, j] = policy.reach(j, x[j : j + 1], way.low + u * (way.high - way.low))
+    fine = changed(x[None], rows).sum(axis=1) == size
+    return np.asarray(rows[fine & policy.obeys(rows)])
+
+
 @dataclass
 class _Drawing:
     """The drawing for one instance; `size` is the number of features that are changed at present.
@@ -115,8 +146,7 @@ class _Drawing:
     owed: int = 0
 
     def __post_init__(self) -> None:
-        spans = {j: span(self.policy, j, float(value)) for j, value in enumerate(self.x)}
-        self.spans = {j: found for j, found in spans.items() if found is not None}
+        self.spans = spans(self.policy, self.x)
         self.keeps = np.empty((0, len(self.x)))
 
     @property
@@ -137,20 +167,7 @@ class _Drawing:
         most = self.law.draws if self.spent < self.law.draws else self.law.most
         number = min(max(number, 100), ROUND, most - self.spent)
         self.spent += number
-        rows = np.tile(self.x, (number, 1))
-        left = np.full(number, self.size)
-        for place, (j, way) in enumerate(self.spans.items()):
-            # Selection sampling: each set of `size` features is as likely as any other.
-            chosen = np.flatnonzero(self.rng.random(number) * (len(self.spans) - place) < left)
-            left[chosen] -= 1
-            u = self.rng.random(len(chosen))
-            if way.listed is not None:
-                rows[chosen, j] = way.listed[(u * len(way.listed)).astype(np.int64)]
-            else:
-                rows[chosen, j] = self.policy.reach(j, self.x[j : j + 1], way.low + u * (way.high - way.low))
-        fine = changed(self.x[None], rows).sum(axis=1) == self.size
-        fine &= self.policy.obeys(rows)
-        return np.asarray(rows[fine])
+        return draw_changes(self.policy, self.x, self.spans, (number, self.size), self.rng)
 
     def take(self, rows: Floats, flips: Bools, keeps: Bools) -> None:
         """Keeps what is wanted of the labelled rows, and goes on to the next size where this one is exhausted."""
