@@ -53,6 +53,17 @@ def breast_cancer(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, s
     return audited("breast_cancer", tmp_path_factory.mktemp("breast"), offline)
 
 
+@pytest.fixture(scope="session")
+def remedy(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
+    """The audit with a remedy; two of its five seeds unless AUDIT_ACCEPT asks for all.
+
+    The network that is audited again is that of the first seed, so all but the intervals over seeds is the same.
+    """
+    pytest.importorskip("torch", reason="torch is an optional package")
+    fewer = () if os.environ.get("AUDIT_ACCEPT") else ("remedies.ct.seeds=2",)
+    return audited("remedy", tmp_path_factory.mktemp("remedy"), offline, *fewer)
+
+
 Figure = Callable[..., None]
 
 

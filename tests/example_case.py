@@ -25,11 +25,13 @@ class Audited:
     seconds: float
 
 
-def audited(name: str, folder: Path, env: dict[str, str]) -> Audited:
-    """Scaffolds and runs an example."""
+def audited(name: str, folder: Path, env: dict[str, str], *settings: str) -> Audited:
+    """Scaffolds and runs an example; `settings` are overrides of its spec, as `--set` takes them."""
     start = _children()
     init = command("init", folder / name, "--example", name, **env)
-    run = command("run", folder / name / "spec.yaml", "-o", folder / "out", **env)
+    run = command(
+        "run", folder / name / "spec.yaml", "-o", folder / "out", *(w for s in settings for w in ("--set", s)), **env
+    )
     return Audited(folder / name, folder / "out", init, run, _children() - start)
 
 
