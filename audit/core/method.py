@@ -15,6 +15,7 @@ from pydantic import Field
 from audit.core.base import Frozen
 from audit.core.counterfactuals import Found
 from audit.core.evidence import Note, Result
+from audit.core.images import ImageInputs
 from audit.core.model import Decision, Scorer
 from audit.core.plan import Part
 from audit.core.policy import Policy
@@ -22,10 +23,10 @@ from audit.core.registry import Registry
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table
 
-Need = Literal["model", "native", "gradient", "train", "target", "policy"]
+Need = Literal["model", "native", "gradient", "train", "target", "policy", "images"]
 """model: scores for rows that are not in the data · native: the inside of the model · gradient: the model is a
 `core.network.Network` · train: training data · target: true classes of the evaluation rows · policy: what may change,
-which searches have without asking."""
+which searches have without asking · images: pictures, and a model of them that is cut in two."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Inputs:
         regions: membership, one row per (region, instance): `region, instance, distance, weight`.
         results: what the tasks found that this one reads, by the name under which it asks for them.
         evaluate_is: how the evaluation rows were set apart from the training rows, as the spec says; None: unsaid.
+        given: by path the files that searches name (`Generator.file`): counterfactuals, the instances as ids.
+        images: the pictures that the rows stand for, and the model of them; None in an audit of features. With images
+            the schema has no features and `model` is None.
     """
 
     schema: FeatureSchema
@@ -63,6 +67,8 @@ class Inputs:
     regions: pd.DataFrame = field(default_factory=pd.DataFrame)
     results: Mapping[str, Result] = field(default_factory=dict)
     evaluate_is: str | None = None
+    given: Mapping[str, Table] = field(default_factory=dict)
+    images: ImageInputs | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,11 @@ class Context:
     def sample(self) -> Sample:
         """The audited rows."""
         return self.inputs.sample if self.inputs.sample is not None else _absent("sample")
+
+    @property
+    def images(self) -> ImageInputs:
+        """The pictures and the model of them, for methods that need them."""
+        return self.inputs.images if self.inputs.images is not None else _absent("images")
 
     @property
     def train(self) -> Table:
@@ -204,6 +215,11 @@ class Generator(Runnable):
         n = len(inputs.sample) if inputs.sample is not None else 0
         starts = range(0, n, part_rows)
         return [Part(index=i, start=s, stop=min(s + part_rows, n)) for i, s in enumerate(starts)]
+
+    @property
+    def file(self) -> str | None:
+        """The path of a file of counterfactuals that it reads, relative to the spec; None where it reads none."""
+        return None
 
     def constraint(self, policy: Policy) -> Policy:
         """The constraints that this set is searched under."""

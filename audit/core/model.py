@@ -15,6 +15,9 @@ from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, decode
 
 Ints = NDArray[np.int64]
+Pixels = NDArray[np.float32]
+"""Numbers of images or feature maps, shape (b, channels, height, width)."""
+
 Capability = Literal["predict", "native", "gradient", "split"]
 
 ACCEPT = 1e-6
@@ -93,6 +96,30 @@ class Thresholds(Protocol):
         ...
 
 
+@runtime_checkable
+class ImageModel(Protocol):
+    """What an adapter returns for a classifier of images: two halves, one after the other the whole model.
+
+    Attributes:
+        classes: the C class labels, as text, in the order of the logits.
+        capabilities: `split`.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    def features(self, batch: Pixels) -> Pixels:
+        """Feature maps (b, d, h, w) of inputs (b, channels, height, width)."""
+        ...
+
+    def head(self, maps: Pixels) -> Pixels:
+        """Logits (b, C) of feature maps (b, d, h, w)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Allow:
     """What the person who starts the run allows; a spec can never grant it."""
@@ -162,8 +189,8 @@ class Adapter(Frozen):
         """Columns of the evaluation data that it reads as stored scores; they are no features."""
         return ()
 
-    def load(self, source: Source) -> Model | StoredScores:
-        """The model, or the scores that stand in for one.
+    def load(self, source: Source) -> Model | StoredScores | ImageModel:
+        """The model, the scores that stand in for one, or a model of images in two halves.
 
         Raises:
             ModelError: the file cannot be read, is refused, or is no classifier.

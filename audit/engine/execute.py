@@ -31,12 +31,16 @@ def _json(task: Task) -> bytes:
 
 
 NO_MODEL = "the spec gives stored scores and no model, and this needs scores for rows that are not in the data"
+OF_FEATURES: frozenset[Need] = frozenset({"model", "native", "gradient", "train", "policy"})
+"""What has no meaning where the model looks at pictures."""
+
 UNMET: dict[Need, tuple[Callable[[Inputs], bool], str]] = {
     "model": (lambda inputs: inputs.model is not None, NO_MODEL),
     "native": (lambda inputs: _can(inputs, "native"), "this needs to look inside the model, which does not allow it"),
     "gradient": (lambda inputs: _can(inputs, "gradient"), "this needs the gradient of the model, which gives none"),
     "train": (lambda inputs: inputs.train is not None, "the spec gives no training data (`data.train`)"),
     "target": (lambda inputs: inputs.target is not None, "the spec gives no true classes (`data.target`)"),
+    "images": (lambda inputs: inputs.images is not None, "this looks at images, and the audit is of features"),
 }
 """What a task may need: whether the inputs have it, and what is said where they do not."""
 
@@ -48,6 +52,8 @@ def unmet(task: Task, inputs: Inputs) -> str:
     work = runnable(task)
     if isinstance(work, Generator) and work.for_ == "unfavourable" and not inputs.decision.favourable:
         return "no class is favourable (`data.target.favourable`), so no row is unfavourable"
+    if inputs.images is not None and work.needs & OF_FEATURES:
+        return "this looks at features, and the audit is of images"
     return next((said for need, (has, said) in UNMET.items() if need in work.needs and not has(inputs)), "")
 
 
@@ -62,11 +68,16 @@ def task_rng(task: Task, part: Part) -> np.random.Generator:
 
 def run_part(task: Task, part: Part, inputs: Inputs, tick: Callable[[int, int], None]) -> Result:
     """The result of one part, with the model-evaluated rows as a metric; computed on one thread."""
-    before = inputs.model.rows if inputs.model else 0
+    before = _answered(inputs)
     with threadpool_limits(1):
         result = _result(task, part, inputs, tick)
-    spent = (inputs.model.rows - before) if inputs.model else 0
-    return replace(result, metrics=(*result.metrics, evaluated_rows(spent)))
+    return replace(result, metrics=(*result.metrics, evaluated_rows(_answered(inputs) - before)))
+
+
+def _answered(inputs: Inputs) -> int:
+    """Rows, or pictures, that the model has answered for."""
+    counted = inputs.images.model if inputs.images is not None else inputs.model
+    return 0 if counted is None else counted.rows
 
 
 def _result(task: Task, part: Part, inputs: Inputs, tick: Callable[[int, int], None]) -> Result:

@@ -43,6 +43,16 @@ def read_rows(loaded: Loaded, role: str, name: str) -> tuple[pd.DataFrame, Input
     """
     steps: Steps = ("data", role)
     path = existing(loaded, steps, name)
+    frame = parse_rows(loaded, steps, path, name)
+    return frame, InputRecord(role=role, name=name, sha256=file_sha256(path), rows=len(frame))
+
+
+def parse_rows(loaded: Loaded, steps: Steps, path: Path, name: str) -> pd.DataFrame:
+    """The rows of a file that is there.
+
+    Raises:
+        DataError: it cannot be read, has no rows, or two columns of one name.
+    """
     try:
         frame = _parse(path)
     except (ValueError, OSError) as error:
@@ -52,7 +62,7 @@ def read_rows(loaded: Loaded, role: str, name: str) -> tuple[pd.DataFrame, Input
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise DataError(said(loaded, steps, f"{name} has two columns called {twice[0]!r}; rename one"))
-    return frame, InputRecord(role=role, name=name, sha256=file_sha256(path), rows=len(frame))
+    return frame
 
 
 def _parse(path: Path) -> pd.DataFrame:

@@ -13,15 +13,19 @@ from audit.core.base import canonical_json, sha256
 from audit.core.errors import AuditError, DataError, ModelError, SpecError
 from audit.core.evidence import Note
 from audit.core.expression import parse
+from audit.core.images import ImageInputs, Images, ImageScorer
 from audit.core.infer import ColumnInfo, infer_schema
 from audit.core.labels import label_of
 from audit.core.manifest import InputRecord
 from audit.core.method import Inputs
-from audit.core.model import ADAPTERS, Allow, Decision, Model, Scorer, Source, StoredScores
+from audit.core.model import ADAPTERS, Allow, Decision, ImageModel, Model, Scorer, Source, StoredScores
 from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table, encode
 from audit.engine.files import Steps, existing, file_sha256, read_rows, said
+from audit.engine.given import read_given
+from audit.engine.images import ID as IMAGE_ID
+from audit.engine.images import read_images
 from audit.spec.contradiction import check_data
 from audit.spec.load import Loaded
 
@@ -45,7 +49,7 @@ class Loading:
     """
 
     inputs: Inputs
-    model: Model | StoredScores
+    model: Model | StoredScores | ImageModel
     contents: dict[str, str]
     records: tuple[InputRecord, ...]
     notes: tuple[Note, ...]
@@ -59,6 +63,10 @@ class Loading:
         """
         if isinstance(self.model, StoredScores):
             return self.model.stored(self.evaluate)
+        if self.inputs.images is not None:
+            return self.inputs.images.model.probabilities(self.inputs.images.evaluate)
+        if isinstance(self.model, ImageModel):
+            raise TypeError("a model of images without images")
         return Scorer(self.model, self.inputs.schema, self.inputs.decision).probabilities(self.inputs.evaluate.codes)
 
 
@@ -71,20 +79,18 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
         ModelError: the model cannot be loaded, or is refused.
     """
     spec = loaded.spec
-    evaluate, evaluate_record = read_rows(loaded, "evaluate", spec.data.evaluate)
-    train, records = None, [evaluate_record]
-    if spec.data.train is not None:
-        train, record = read_rows(loaded, "train", spec.data.train)
-        records.append(record)
+    evaluated = _read(loaded, "evaluate", spec.data.evaluate)
+    trained = None if spec.data.train is None else _read(loaded, "train", spec.data.train)
+    evaluate, train = evaluated.frame, None if trained is None else trained.frame
+    records = [evaluated.record, *([] if trained is None else [trained.record])]
     names = _feature_names(loaded, evaluate, train)
     schema = _located(loaded, ("data",), lambda: _schema(loaded, names, evaluate, train))
-    favourable = _favourable(loaded)
     model, model_record = _load_model(loaded, allow, (evaluate, train), schema)
-    if model_record is not None:
-        records.append(model_record)
-    decision = _decision(loaded, model, favourable)
+    records += [] if model_record is None else [model_record]
+    decision = _decision(loaded, model, _favourable(loaded))
     rows = _table(loaded, "evaluate", schema, evaluate, decision)
     train_rows = None if train is None else _table(loaded, "train", schema, train, decision)
+    files = read_given(loaded, schema)
     inputs = Inputs(
         schema=schema,
         decision=decision,
@@ -94,20 +100,66 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
         target=spec.data.target.column if spec.data.target else None,
         protected=spec.data.protected,
         evaluate_is=spec.data.evaluate_is,
+        given=files.tables,
         scores=np.empty((0, len(decision.classes))),
-        model=None if isinstance(model, StoredScores) else Scorer(model, schema, decision),
+        model=Scorer(model, schema, decision) if not isinstance(model, StoredScores | ImageModel) else None,
+        images=_images(loaded, model, evaluated, trained),
         policy=Policy.build(
             schema, spec.mutability.features, spec.mutability.default, tuple(map(parse, spec.mutability.rules))
         ),
     )
     notes = check_data(loaded, schema, inputs.evaluate, inputs.train)
-    contents = _contents(loaded, model, records, names)
-    warned = [Note(code="model_warning", severity="minor", args={"text": text}) for text in getattr(model, "notes", ())]
-    return Loading(inputs, model, contents, tuple(records), (*notes, *warned), evaluate)
+    contents = _contents(loaded, model, records, names) | files.contents()
+    said_of = (*_warnings(model), *evaluated.notes, *(() if trained is None else trained.notes))
+    return Loading(inputs, model, contents, (*records, *files.records), (*notes, *said_of), evaluate)
+
+
+def _warnings(model: Model | StoredScores | ImageModel) -> list[Note]:
+    """What the libraries said while the model was read."""
+    return [Note(code="model_warning", severity="minor", args={"text": text}) for text in getattr(model, "notes", ())]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of `data.<role>`, and the pictures that they stand for, if any."""
+
+    frame: pd.DataFrame
+    record: InputRecord
+    images: Images | None = None
+    notes: tuple[Note, ...] = ()
+
+
+def _read(loaded: Loaded, role: str, name: str) -> _Rows:
+    settings = loaded.spec.data.images
+    if settings is None:
+        return _Rows(*read_rows(loaded, role, name))
+    pictures = read_images(loaded, role, name, settings)
+    return _Rows(pictures.frame, pictures.record, pictures.images, pictures.notes)
+
+
+def _images(
+    loaded: Loaded, model: Model | StoredScores | ImageModel, evaluate: _Rows, train: _Rows | None
+) -> ImageInputs | None:
+    """The pictures and the model of them.
+
+    Raises:
+        SpecError: there are pictures and no model of pictures, or the reverse.
+    """
+    kind = loaded.spec.model.kind
+    if evaluate.images is None:
+        if isinstance(model, ImageModel):
+            text = f"{kind!r} is a model of images; say under `data.images` how pictures are prepared for it"
+            raise SpecError(said(loaded, ("data",), text))
+        return None
+    if not isinstance(model, ImageModel):
+        text = f"{kind!r} is no model of images; remove `data.images`, or use a kind that looks at pictures"
+        raise SpecError(said(loaded, ("model", "kind"), text))
+    scorer = ImageScorer(model, evaluate.images.batch)
+    return ImageInputs(evaluate.images, None if train is None else train.images, scorer)
 
 
 def _contents(
-    loaded: Loaded, model: Model | StoredScores, records: Sequence[InputRecord], names: Sequence[str]
+    loaded: Loaded, model: Model | StoredScores | ImageModel, records: Sequence[InputRecord], names: Sequence[str]
 ) -> dict[str, str]:
     """Digests of the inputs `model` and `data`: of the files, and of what the spec says of how they are read."""
     spec = loaded.spec
@@ -159,6 +211,8 @@ def _feature_names(loaded: Loaded, evaluate: pd.DataFrame, train: pd.DataFrame |
         ]
     if problems:
         raise SpecError(problems)
+    if data.images is not None:
+        return ()
     if not names:
         raise SpecError(said(loaded, ("model",), "no column is left to be a feature; list them under `model.features`"))
     return names
@@ -188,7 +242,7 @@ def _favourable(loaded: Loaded) -> tuple[str, ...]:
 
 def _load_model(
     loaded: Loaded, allow: Allow, rows: tuple[pd.DataFrame, pd.DataFrame | None], schema: FeatureSchema
-) -> tuple[Model | StoredScores, InputRecord | None]:
+) -> tuple[Model | StoredScores | ImageModel, InputRecord | None]:
     adapter, record, path = loaded.spec.model, None, None
     if adapter.file is not None:
         path = existing(loaded, ("model", "path"), adapter.file)
@@ -225,13 +279,13 @@ def remedied(inputs: Inputs, path: Path, media_type: str) -> Inputs:
         schema=inputs.schema,
     )
     model = adapter.load(source)
-    if isinstance(model, StoredScores) or set(model.classes) != set(inputs.decision.classes):
+    if isinstance(model, StoredScores | ImageModel) or set(model.classes) != set(inputs.decision.classes):
         raise ModelError(f"the remedied model answers for other classes than {', '.join(inputs.decision.classes)}")
     decision = replace(inputs.decision, classes=model.classes)
     return replace(inputs, decision=decision, model=Scorer(model, inputs.schema, decision))
 
 
-def _decision(loaded: Loaded, model: Model | StoredScores, favourable: tuple[str, ...]) -> Decision:
+def _decision(loaded: Loaded, model: Model | StoredScores | ImageModel, favourable: tuple[str, ...]) -> Decision:
     """The decision rule, once the classes of the model are known."""
     strange = [label for label in favourable if label not in model.classes]
     where: Steps = ("data", "target", "favourable")
@@ -262,6 +316,8 @@ def _table(loaded: Loaded, role: str, schema: FeatureSchema, frame: pd.DataFrame
 
 def _ids(loaded: Loaded, role: str, frame: pd.DataFrame) -> tuple[str, ...]:
     column = loaded.spec.data.id
+    if column is None and loaded.spec.data.images is not None:
+        column = loaded.spec.data.images.column or IMAGE_ID
     if column is None or column not in frame.columns:
         return tuple(map(str, range(len(frame))))
     ids = tuple(label_of(value) for value in frame[column])

@@ -31,7 +31,7 @@ from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository
 from audit.engine.schedule import Schedule, submit_to
 from audit.engine.workers import Here, pool, run_remote, stop
-from audit.report import render
+from audit.report import export, render
 from audit.spec.compile import compile_plan
 from audit.spec.facts import spec_facts, spec_notes
 from audit.spec.load import Loaded, load_spec
@@ -180,6 +180,7 @@ def _conclude(
     bundle.drop_parts()
     bundle.prune({record.key for record in records})
     manifest = bundle.write_manifest(_manifest(loaded, loading, plan, audit, opinion, options))
+    export(bundle)
     reports = render(bundle, loaded.spec.report.formats)
     bundle.write_manifest(manifest)
     return Outcome(bundle.root, tuple(records), tuple(findings), tuple(reports), exit_code(records, findings))

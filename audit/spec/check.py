@@ -91,6 +91,36 @@ def _data(spec: Spec, data: Any) -> Iterator[Problem]:
     yield from _twice(section.protected, ("data", "protected"), "column")
 
 
+def _images(spec: Spec, data: Any) -> Iterator[Problem]:
+    """Pictures have no features that could be named, or moved."""
+    if spec.data.images is None:
+        return
+    least = len(spec.data.images.mean), len(spec.data.images.std)
+    channels = 3 if spec.data.images.channels == "rgb" else 1
+    for key, count in zip(("mean", "std"), least, strict=True):
+        if count not in {1, channels}:
+            yield Problem(
+                ("data", "images", key), f"found {count} numbers; one for each of {channels} channels, or one"
+            )
+    if any(value <= 0 for value in spec.data.images.std):
+        yield Problem(("data", "images", "std"), "a standard deviation is above 0")
+    said = "the audit is of images (`data.images`), which have no features; remove it"
+    given = {
+        ("model", "features"): spec.model.features,
+        ("data", "columns"): spec.data.columns,
+        ("mutability", "features"): spec.mutability.features,
+        ("mutability", "rules"): spec.mutability.rules,
+        ("counterfactuals",): spec.counterfactuals,
+        ("remedies",): spec.remedies,
+    }
+    for path, value in given.items():
+        if value:
+            yield Problem(path, said)
+    for i, region in enumerate(spec.regions):
+        if region.where is None:
+            yield Problem(("regions", i), "images have no distance here; give a condition on a column (`where`)")
+
+
 def _regions(spec: Spec, data: Any) -> Iterator[Problem]:
     """Names, conditions and sizes of regions."""
     yield from _twice([r.name for r in spec.regions], ("regions",), "region", key="name")
@@ -288,6 +318,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("model",), _model),
     (("model", "data"), _decision),
     (("data",), _data),
+    (("model", "data", "mutability", "counterfactuals", "remedies", "regions"), _images),
     (("data", "mutability"), check_columns),
     (("model", "data", "mutability"), check_mutability),
     (("regions",), _regions),

@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 from audit.core.base import Frozen
 from audit.core.errors import SpecError
 from audit.core.finding import Gate, OpinionWord
+from audit.core.images import ImageSettings
 from audit.core.infer import ColumnInfo
 from audit.core.method import GENERATORS, METHODS, Generator, Method
 from audit.core.model import ADAPTERS, Adapter
@@ -100,6 +101,7 @@ class DataSpec(Frozen):
         score_tolerance: the largest difference of scores that counts as equal.
         sample: the rows that are audited.
         columns: what a column is, where the data cannot tell.
+        images: how pictures are prepared; makes the audit one of images, whose files may also be folders or .npz.
     """
 
     train: Text | None = None
@@ -112,6 +114,7 @@ class DataSpec(Frozen):
     score_tolerance: Annotated[float, Field(gt=0)] = 1e-6
     sample: SampleSpec = SampleSpec()
     columns: dict[str, ColumnInfo] = {}
+    images: ImageSettings | None = None
 
 
 class Mutability(Frozen):

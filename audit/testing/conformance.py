@@ -13,7 +13,7 @@ from audit.core.counterfactuals import Found
 from audit.core.evidence import Result
 from audit.core.infer import ColumnInfo
 from audit.core.method import GENERATORS, METHODS, Generator, Inputs, Method, Runnable
-from audit.core.model import Adapter, Model, Source, StoredScores
+from audit.core.model import Adapter, ImageModel, Model, Source, StoredScores
 from audit.core.network import Network
 from audit.core.policy import FeatureRule
 from audit.core.registry import Registry
@@ -189,6 +189,7 @@ def check_adapter(adapter: Adapter, source: Source, frame: pd.DataFrame) -> Mode
     on their number; the frame stays as it is.
     """
     model = adapter.load(source)
+    assert not isinstance(model, ImageModel), "a model of images is not asked for rows of features"
     assert len(set(model.classes)) == len(model.classes) >= 2, "classes must be two or more texts of their own"
     assert all(isinstance(label, str) for label in model.classes), "class labels are texts"
     if isinstance(model, StoredScores):

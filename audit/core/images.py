@@ -1,0 +1,148 @@
+"""Images as the audit sees them, and the one way in which a model of them is asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from audit.core.base import Frozen
+from audit.core.errors import ModelError
+from audit.core.model import ImageModel, Ints, Pixels
+from audit.core.table import Floats
+
+
+class ImageSettings(Frozen):
+    """How a picture becomes the model's input; the presence of this section makes the audit one of images.
+
+    A picture is turned as its EXIF data say, made grey or RGB, resized, cropped at its centre, divided by 255, and
+    then normalised as (x - mean) / std.
+
+    Attributes:
+        column: the column with paths, relative to the file that holds it, where the data are a CSV or Parquet file.
+        channels: what the model is given.
+        resize: length of the shorter side, in pixels; or [height, width], whatever the proportions.
+        crop: side of the square cut from the middle, in pixels; smaller pictures are padded with zeros.
+        interpolation: how pixels are resampled.
+        mean, std: one number for each channel, on the scale from 0 to 1.
+        max_pixels: pictures with more are not decoded.
+        batch: pictures that are held at once.
+    """
+
+    column: str | None = None
+    channels: Literal["rgb", "grey"] = "rgb"
+    resize: int | tuple[int, int] | None = None
+    crop: int | None = Field(default=None, ge=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    batch: int = Field(default=64, ge=1)
+
+
+@dataclass(frozen=True)
+class Images:
+    """n pictures, decoded when they are asked for.
+
+    Attributes:
+        ids: their ids, as in the table of rows.
+        digests: SHA-256 of the bytes of each, by which duplicates are known.
+        read: from positions (b,) to the model's inputs, shape (b, channels, height, width).
+        picture: from a position to the same picture before normalising, for people: (height, width, 3), uint8.
+        batch: pictures that are to be held at once.
+    """
+
+    ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    read: Callable[[Ints], Pixels]
+    picture: Callable[[int], NDArray[np.uint8]]
+    batch: int = 64
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class ImageScorer:
+    """An image model that is asked in batches, checked, and whose answers are counted.
+
+    Attributes:
+        rows: pictures whose features were computed.
+        heads: feature maps that the head answered for.
+    """
+
+    def __init__(self, model: ImageModel, batch: int = 64) -> None:
+        self.model = model
+        self.batch = batch
+        self.rows = 0
+        self.heads = 0
+
+    def features(self, inputs: Pixels) -> Pixels:
+        """Feature maps (b, d, h, w) of prepared pictures (b, channels, height, width).
+
+        Raises:
+            ModelError: the model fails, or gives no finite feature maps.
+        """
+        self.rows += len(inputs)
+        return self._asked(self.model.features, inputs, 4, "features")
+
+    def logits(self, maps: Pixels) -> Floats:
+        """Logits (b, C) of feature maps (b, d, h, w).
+
+        Raises:
+            ModelError: the head fails, or answers with other than C finite numbers each.
+        """
+        self.heads += len(maps)
+        answer = self._asked(self.model.head, maps, 2, "logits")
+        if answer.shape[1] != len(self.model.classes):
+            raise ModelError(
+                f"the head answers with {answer.shape[1]} logits, the spec has {len(self.model.classes)} classes; "
+                "list the classes in the order of the logits"
+            )
+        return np.asarray(answer, dtype=np.float64)
+
+    def probabilities(self, images: Images) -> Floats:
+        """Class probabilities (n, C) of all pictures, decoded batch by batch."""
+        answers = [np.empty((0, len(self.model.classes)))]
+        for start in range(0, len(images), self.batch):
+            rows = np.arange(start, min(start + self.batch, len(images)))
+            answers.append(softmax(self.logits(self.features(images.read(rows)))))
+        return np.concatenate(answers)
+
+    def _asked(self, half: Callable[[Pixels], Pixels], given: Pixels, rank: int, what: str) -> Pixels:
+        try:
+            answer = np.asarray(half(given), dtype=np.float32)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the model failed on {what} of a batch of shape {given.shape}: {type(error).__name__}: {error}. "
+                "Check `data.images`: size and channels must be those that it was trained on."
+            ) from error
+        if answer.ndim != rank or len(answer) != len(given):
+            expected = "(b, d, h, w)" if rank == 4 else "(b, classes)"
+            raise ModelError(f"the {what} have shape {answer.shape}; expected {expected} with b = {len(given)}")
+        if not np.isfinite(answer).all():
+            raise ModelError(f"the {what} hold numbers that are not finite")
+        return answer
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """The pictures of an audit, and the model that looks at them.
+
+    Attributes:
+        evaluate: pictures of `Inputs.evaluate`, in its order.
+        train: pictures of `Inputs.train`, in its order, or None.
+    """
+
+    evaluate: Images
+    train: Images | None
+    model: ImageScorer
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of logits, both (n, C)."""
+    power = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(power / power.sum(axis=1, keepdims=True))

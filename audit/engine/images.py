@@ -1,0 +1,251 @@
+"""Pictures from folders, tables of paths and arrays: read by name, decoded when they are asked for."""
+
+import hashlib
+import io
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from audit.core.base import canonical_json, sha256
+from audit.core.errors import DataError, SpecError
+from audit.core.evidence import Note
+from audit.core.images import Images, ImageSettings
+from audit.core.manifest import InputRecord
+from audit.core.model import Ints, Pixels
+from audit.engine.files import Steps, existing, file_sha256, parse_rows, said
+from audit.spec.load import Loaded
+
+ID, LABEL = "image", "label"
+"""The columns of a folder or an array: what names a picture, and its true class."""
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SHOWN = 20
+"""Files that a finding names; it always gives the count."""
+
+LARGEST_ARRAY = 8 * 2**30
+"""Bytes of pictures in an .npz that are read into memory."""
+
+UNREADABLE = (OSError, ValueError, SyntaxError, zipfile.BadZipFile)
+"""What Pillow raises for files that are no picture, or not a whole one."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of `data.<role>`.
+
+    Attributes:
+        frame: what is known of each, one row a picture.
+        images: the pictures, in the order of the rows.
+        notes: the files that were left out, if any.
+    """
+
+    frame: pd.DataFrame
+    record: InputRecord
+    images: Images
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Pictures that may still turn out unreadable: rows, ids, and how to get at the bytes or pixels of each."""
+
+    frame: pd.DataFrame
+    ids: tuple[str, ...]
+    digest: Callable[[int], str]
+    open: Callable[[int], Any]
+
+
+def read_images(loaded: Loaded, role: str, name: str, settings: ImageSettings) -> Pictures:
+    """The pictures of `data.<role>`; those that cannot be read are left out and named in a note.
+
+    Raises:
+        SpecError: there is no such folder or file, or it lacks a column.
+        DataError: it holds no picture that can be read.
+    """
+    steps: Steps = ("data", role)
+    found, source = _found(loaded, steps, name, settings)
+    digests, broken = [], []
+    for i in range(len(found.ids)):
+        try:
+            _prepared(found.open(i), settings)
+            digests.append(found.digest(i))
+        except UNREADABLE as error:
+            broken.append((i, str(error).splitlines()[0] if str(error) else type(error).__name__))
+    if len(broken) == len(found.ids):
+        text = f"{name} holds no picture that can be read"
+        first = f" ({found.ids[broken[0][0]]}: {broken[0][1]})" if broken else f"; known kinds: {', '.join(SUFFIXES)}"
+        raise DataError(said(loaded, steps, text + first))
+    left_out = {i for i, _ in broken}
+    kept = np.array([i for i in range(len(found.ids)) if i not in left_out], dtype=np.int64)
+    frame = found.frame.iloc[kept].reset_index(drop=True)
+    ids = tuple(found.ids[i] for i in kept)
+
+    def read(rows: Ints) -> Pixels:
+        return np.stack([_normalised(_prepared(found.open(int(kept[i])), settings), settings) for i in rows])
+
+    def picture(row: int) -> NDArray[np.uint8]:
+        pixels = _prepared(found.open(int(kept[row])), settings)
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+    digest = sha256(canonical_json([source, [list(pair) for pair in zip(ids, digests, strict=True)]]))
+    record = InputRecord(role=role, name=name, sha256=digest, rows=len(ids))
+    return Pictures(
+        frame, record, Images(ids, tuple(digests), read, picture, settings.batch), _notes(role, found, broken)
+    )
+
+
+def _notes(role: str, found: _Found, broken: Sequence[tuple[int, str]]) -> tuple[Note, ...]:
+    if not broken:
+        return ()
+    files = [f"{found.ids[i]} ({why})" for i, why in broken[:SHOWN]]
+    args: dict[str, JsonValue] = {"role": role, "count": len(broken), "total": len(found.ids), "files": list(files)}
+    return (Note(code="images_unreadable", severity="minor", args=args),)
+
+
+def _found(loaded: Loaded, steps: Steps, name: str, settings: ImageSettings) -> tuple[_Found, str | None]:
+    """The pictures that `name` stands for, and the digest of the file that lists them, where there is one."""
+    path = loaded.file(name)
+    if path.is_dir():
+        if settings.column is not None:
+            text = f"{name} is a folder, which gives the columns {ID} and {LABEL}; remove `data.images.column`"
+            raise SpecError(said(loaded, ("data", "images", "column"), text))
+        return _folder(path), None
+    path = existing(loaded, steps, name)
+    if path.suffix == ".npz":
+        try:
+            return _array(path), file_sha256(path)
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            raise DataError(said(loaded, steps, f"{name} cannot be read: {str(error).splitlines()[0]}")) from error
+    if settings.column is None:
+        text = "name the column with the paths: `column: path`"
+        raise SpecError(said(loaded, ("data", "images"), f"{name} is a table of rows, so {text}"))
+    frame = parse_rows(loaded, steps, path, name)
+    if settings.column not in frame.columns:
+        text = f"{name} has no column {settings.column!r}; its columns are {', '.join(map(str, frame.columns[:12]))}"
+        raise SpecError(said(loaded, ("data", "images", "column"), text))
+    return _listed(path.parent, frame, settings.column), file_sha256(path)
+
+
+def _folder(folder: Path) -> _Found:
+    """One folder per class; the id of a picture is its path inside, the label the name of its folder."""
+    files = sorted(
+        file
+        for inner in sorted(folder.iterdir())
+        if inner.is_dir()
+        for file in inner.rglob("*")
+        if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
+    ids = tuple(file.relative_to(folder).as_posix() for file in files)
+    frame = pd.DataFrame(
+        {ID: pd.Series(ids, dtype=object), LABEL: pd.Series([i.split("/")[0] for i in ids], dtype=object)}
+    )
+    return _files(frame, ids, files)
+
+
+def _listed(folder: Path, frame: pd.DataFrame, column: str) -> _Found:
+    """The files whose paths stand in a column, relative to the file that holds it; they may not lie outside it."""
+    names = tuple(str(value) for value in frame[column])
+    files = [folder / name for name in names]
+    base = folder.resolve()
+    return _files(frame, names, [file if file.resolve().is_relative_to(base) else None for file in files])
+
+
+def _files(frame: pd.DataFrame, ids: tuple[str, ...], files: Sequence[Path | None]) -> _Found:
+    def content(i: int) -> bytes:
+        file = files[i]
+        if file is None:
+            raise ValueError("lies outside the folder of its table")
+        return file.read_bytes()
+
+    return _Found(frame, ids, lambda i: hashlib.sha256(content(i)).hexdigest(), lambda i: _decoded(content(i)))
+
+
+def _array(path: Path) -> _Found:
+    """Pictures in an .npz: `images` (n, h, w) or (n, h, w, c), uint8, and `labels` (n,)."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > LARGEST_ARRAY:
+            raise ValueError(f"it unpacks to more than {LARGEST_ARRAY // 2**30} GiB; give a folder of files instead")
+    with np.load(path, allow_pickle=False) as arrays:
+        images = arrays["images"]
+        labels = arrays.get("labels")
+    if images.dtype != np.uint8 or images.ndim not in {3, 4} or (images.ndim == 4 and images.shape[3] not in {1, 3}):
+        raise ValueError(f"`images` are {images.dtype} of shape {images.shape}; uint8 (n, h, w) or (n, h, w, 1 or 3)")
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels")
+    ids = tuple(map(str, range(len(images))))
+    frame = pd.DataFrame({ID: pd.Series(ids, dtype=object)})
+    if labels is not None:
+        frame[LABEL] = labels
+    return _Found(
+        frame, ids, lambda i: hashlib.sha256(images[i].tobytes()).hexdigest(), lambda i: _from_array(images[i])
+    )
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+
+
+def _decoded(content: bytes) -> Any:
+    """The picture in a file, not yet decoded; a warning about its size is left to `max_pixels`."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(content))
+        except Image.DecompressionBombError as error:
+            raise ValueError("has too many pixels") from error
+
+
+def _prepared(image: Any, settings: ImageSettings) -> NDArray[np.uint8]:
+    """Pixels (h, w, c) of a picture as the model is given it, before normalising."""
+    from PIL import Image, ImageOps
+
+    if image.width * image.height > settings.max_pixels:
+        raise ValueError(f"has {image.width} x {image.height} pixels; `max_pixels` is {settings.max_pixels}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # broken EXIF data and palettes with transparency: read as far as they go
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):  # 16 bit to 8, which `convert` would clip
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        image = image.convert("L" if settings.channels == "grey" else "RGB")
+    how = getattr(Image.Resampling, settings.interpolation.upper())
+    if isinstance(settings.resize, int):
+        short = min(image.size)
+        size = tuple(max(1, side * settings.resize // short) for side in image.size)
+        image = image.resize(size, how)
+    elif settings.resize is not None:
+        image = image.resize((settings.resize[1], settings.resize[0]), how)
+    pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1)
+    return pixels if settings.crop is None else _cropped(pixels, settings.crop)
+
+
+def _cropped(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The square in the middle, padded with zeros where the picture is smaller."""
+    for axis in (0, 1):
+        missing = side - pixels.shape[axis]
+        if missing > 0:
+            before = missing // 2
+            pixels = np.pad(pixels, [(before, missing - before) if a == axis else (0, 0) for a in range(3)])
+        else:
+            start = -missing // 2
+            pixels = pixels.take(np.arange(start, start + side), axis=axis)
+    return pixels
+
+
+def _normalised(pixels: NDArray[np.uint8], settings: ImageSettings) -> Pixels:
+    """Numbers (c, h, w) that the model is given."""
+    mean = np.asarray(settings.mean, dtype=np.float32)
+    std = np.asarray(settings.std, dtype=np.float32)
+    scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
