@@ -112,7 +112,8 @@ def test_every_kind_of_colour_becomes_what_the_model_is_given(tmp_path, mode):
     if mode == "I;16":
         image = Image.fromarray(grey.astype(np.uint16) * 257)
     else:
-        image = Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2)).convert(mode)
+        colours = Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
+        image = colours.quantize() if mode == "P" else colours.convert(mode)
     image.save(tmp_path / "p" / "x" / ("a.tif" if mode == "CMYK" else "a.png"))
     for channels, count in (("rgb", 3), ("grey", 1)):
         got = read_images(Spec(tmp_path), "evaluate", "p", ImageSettings(channels=channels))
