@@ -18,7 +18,7 @@ from audit.core.base import canonical_json, sha256
 from audit.core.errors import BundleError
 from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
 from audit.core.finding import Finding, judge_gate
-from audit.core.manifest import Manifest
+from audit.core.manifest import RENDERED, Manifest
 from audit.core.waive import unwaived, waive
 from audit.core.waiver import Waiver
 
@@ -208,9 +208,12 @@ class Bundle:
         as_of = date.fromisoformat(manifest.as_of) if manifest.as_of else None
         if waive(unwaived(self.findings()), self.waivers(), as_of) != list(self.findings()):
             wrong.append("results.json: what is waived does not follow from the waivers of the spec and the date")
-        report = self.root / "report.html"
-        if report.is_file() and manifest.report_id not in report.read_text(encoding="utf-8"):
-            wrong.append(f"report.html: does not bear the id {manifest.report_id}, which follows from the manifest")
+        texts = [self.root / name for name in RENDERED if name != "report.pdf"]
+        wrong += [
+            f"{path.name}: does not bear the id {manifest.report_id}, which follows from the manifest"
+            for path in texts
+            if path.is_file() and manifest.report_id not in path.read_text(encoding="utf-8")
+        ]
         return wrong
 
     def prune(self, keys: set[str]) -> None:

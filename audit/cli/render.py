@@ -10,17 +10,21 @@ import click
 @click.argument("bundle", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--format", "formats", multiple=True, type=click.Choice(["html", "pdf"]), help="May be repeated.")
 def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...]) -> int:
-    """Make the report of BUNDLE again, from the bundle alone: no model, no data, no plug-ins."""
+    """Make the report of BUNDLE and its findings for machines again, from the bundle alone.
+
+    It needs no model, no data and no plug-ins.
+    """
     from audit.bundle import Bundle
     from audit.core.errors import BundleError
-    from audit.report import render
+    from audit.core.manifest import RENDERED
+    from audit.report import export, render
 
     found = Bundle(bundle)
     manifest = found.manifest()
-    altered = [line for line in found.altered() if not line.startswith("report.")]
+    altered = [line for line in found.altered() if line.partition(":")[0] not in RENDERED]
     if altered:
         raise BundleError(altered)
-    for name in render(found, formats or ("html", "pdf")):
+    for name in [*render(found, formats or ("html", "pdf")), *export(found)]:
         click.echo(str(bundle / name))
     found.write_manifest(manifest)
     return 0

@@ -8,6 +8,9 @@ from audit.core.plan import Plan
 FORMAT = 1
 """Version of the layout of a bundle."""
 
+RENDERED = ("report.html", "report.pdf", "findings.junit.xml", "findings.sarif")
+"""Files that are drawn from the rest of a bundle and bear its id, so that the id cannot rest on them."""
+
 
 class InputRecord(Frozen):
     """A file that the audit read; the name is the spec's text for it, never an absolute path."""
@@ -46,10 +49,9 @@ class Manifest(Frozen):
 
     @property
     def payload(self) -> str:
-        """One digest over everything that was computed: all files but the rendered reports."""
-        rendered = ("report.html", "report.pdf")
+        """One digest over everything that was computed: all files but those that are drawn from them."""
         content = self.model_dump(mode="json")
-        content["files"] = {path: digest for path, digest in self.files.items() if path not in rendered}
+        content["files"] = {path: digest for path, digest in self.files.items() if path not in RENDERED}
         return sha256(canonical_json(content))
 
     @property

@@ -8,7 +8,7 @@ from audit.report.blocks import FindingView
 from audit.report.judged import findings
 from audit.report.source import Source
 
-__all__ = ["render", "sentences"]
+__all__ = ["export", "render", "sentences"]
 
 
 def render(bundle: Bundle, formats: Sequence[Literal["html", "pdf"]]) -> list[str]:
@@ -23,6 +23,17 @@ def render(bundle: Bundle, formats: Sequence[Literal["html", "pdf"]]) -> list[st
         bundle.write(name, _page(bundle, form))
         written.append(name)
     return written
+
+
+def export(bundle: Bundle) -> list[str]:
+    """Writes the findings into the bundle for machines, as JUnit XML and as SARIF; the names of the files written."""
+    from audit.report.exports import junit, sarif
+
+    source = Source(bundle)
+    files = {"findings.junit.xml": junit(source), "findings.sarif": sarif(source)}
+    for name, data in files.items():
+        bundle.write(name, data)
+    return list(files)
 
 
 def _page(bundle: Bundle, form: Literal["html", "pdf"]) -> bytes:

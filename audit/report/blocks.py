@@ -171,7 +171,12 @@ class GateView:
 
 @dataclass(frozen=True)
 class FindingView:
-    """A finding in words; `waived` says until when, by whom and why it is accepted."""
+    """A finding in words.
+
+    Attributes:
+        waived: until when, by whom and why it is accepted.
+        links: each piece of evidence with the anchor of the section that shows it.
+    """
 
     id: str
     severity: str
@@ -185,6 +190,7 @@ class FindingView:
     fails: bool
     anchor: str = ""
     waived: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

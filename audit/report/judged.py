@@ -9,6 +9,7 @@ from audit.core.evidence import Note
 from audit.core.finding import Finding, Gate
 from audit.report import text
 from audit.report.blocks import Badge, Cell, Column, FindingView, GateView, Grid
+from audit.report.layout import section_of
 from audit.report.source import Source
 from audit.report.words import Words, phrase, say, words_of
 
@@ -67,7 +68,7 @@ def findings(source: Source) -> tuple[FindingView, ...]:
     for finding in raised:
         seen[finding.id] += 1
         anchor = finding.id if seen[finding.id] == 1 else f"{finding.id}-{seen[finding.id]}"
-        views.append(replace(_finding(source, finding), anchor=anchor, waived=_waived(finding)))
+        views.append(replace(finding_view(source, finding), anchor=anchor))
     return tuple(views)
 
 
@@ -129,7 +130,8 @@ def _gate(source: Source, finding: Finding) -> GateView:
     )
 
 
-def _finding(source: Source, finding: Finding) -> FindingView:
+def finding_view(source: Source, finding: Finding) -> FindingView:
+    """A finding in words, that of a gate that passes too."""
     severity = SEVERITIES[finding.severity]
     if finding.gate is None:
         spoken = say(Note(code=finding.code, args=finding.args), _kind(source, finding))
@@ -138,7 +140,7 @@ def _finding(source: Source, finding: Finding) -> FindingView:
             title = f"Remedied model: {title}"
         return FindingView(
             finding.id, finding.severity, severity, title, spoken.text, spoken.action, "",
-            finding.evidence, gate=False, fails=finding.fails,
+            finding.evidence, gate=False, fails=finding.fails, waived=_waived(finding), links=_links(source, finding),
         )  # fmt: skip
     view = _gate(source, finding)
     spoken = phrase(
@@ -156,8 +158,18 @@ def _finding(source: Source, finding: Finding) -> FindingView:
     )
     return FindingView(
         finding.id, finding.severity, view.badge, spoken.title, spoken.text, spoken.action, view.owner,
-        finding.evidence, gate=True, fails=finding.fails,
+        finding.evidence, gate=True, fails=finding.fails, waived=_waived(finding), links=_links(source, finding),
     )  # fmt: skip
+
+
+def _links(source: Source, finding: Finding) -> tuple[tuple[str, str], ...]:
+    """Each piece of evidence with the section that shows it; empty where that is a section of its own kind."""
+    links = []
+    for name in finding.evidence:
+        record = source.record(name)
+        section = "" if record is None else "S15" if "@" in name else section_of(source.words(record))
+        links.append((name, f"#{section}" if section.startswith("S") and section[1:].isdigit() else ""))
+    return tuple(links)
 
 
 def _waived(finding: Finding) -> str:
