@@ -91,11 +91,13 @@ class Prepare(Frozen):
     Attributes:
         features: the d features, as they were in training.
         mean, sd: d numbers; 0 and 1 where nothing is scaled.
+        layout: the features in the order of their columns, by number; None: as they stand in `features`.
     """
 
     features: FeatureSchema
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+    layout: tuple[int, ...] | None = None
 
     @classmethod
     def fit(cls, schema: FeatureSchema, table: Table) -> Self:
@@ -119,7 +121,8 @@ class Prepare(Frozen):
     @cached_property
     def groups(self) -> Ints:
         """The source feature of each column, shape (m,)."""
-        return np.repeat(np.arange(len(self.features)), [_width(f) for f in self.features.features])
+        order = np.array(self._order, dtype=np.int64)
+        return np.repeat(order, [_width(self.features.features[j]) for j in order])
 
     @cached_property
     def one_hot(self) -> tuple[slice, ...]:
@@ -133,7 +136,14 @@ class Prepare(Frozen):
     @cached_property
     def _starts(self) -> Ints:
         """The first column of each feature, shape (d,)."""
-        return np.searchsorted(self.groups, np.arange(len(self.features)))
+        widths = [_width(self.features.features[j]) for j in self._order]
+        starts = np.empty(len(widths), dtype=np.int64)
+        starts[list(self._order)] = np.cumsum([0, *widths])[:-1]
+        return starts
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return tuple(range(len(self.features))) if self.layout is None else self.layout
 
     def matrix(self, codes: Floats) -> Floats32:
         """The inputs, shape (n, m), of rows of codes, shape (n, d).
@@ -141,14 +151,19 @@ class Prepare(Frozen):
         Raises:
             DataError: a value is missing.
         """
+        return self.scaled(codes).astype(np.float32)
+
+    def scaled(self, codes: Floats) -> Floats:
+        """The inputs as `matrix` gives them, before they are rounded to float32."""
         _refuse_missing(self.features, codes)
         columns: list[Floats] = []
-        for j, feature in enumerate(self.features.features):
+        for j in self._order:
+            feature = self.features.features[j]
             if feature.kind == "categorical":
                 columns.append((codes[:, [j]] == np.arange(_width(feature))).astype(np.float64))
             else:
                 columns.append((codes[:, [j]] - self.mean[j]) / self.sd[j])
-        return np.hstack(columns).astype(np.float32) if columns else np.empty((len(codes), 0), dtype=np.float32)
+        return np.hstack(columns) if columns else np.empty((len(codes), 0))
 
     def codes(self, matrix: NDArray[Any], origin: Floats | None = None) -> Floats:
         """The codes, shape (n, d), nearest to inputs of shape (n, m): ranks are rounded, the largest level wins.
@@ -195,24 +210,20 @@ def _refuse_missing(schema: FeatureSchema, codes: Floats) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network with all that is needed to ask it: it is a `Model`.
+class Differentiable:
+    """A model over the inputs of a preparation, with logits that have a gradient: what searches by gradient ask.
 
     Attributes:
-        module: (n, m) float32 to (n, C) logits, in evaluation mode.
-        architecture: its shape.
+        prepare: how codes become inputs.
         classes: the C class labels, as text.
     """
 
-    module: "Module"
-    architecture: Architecture
     prepare: Prepare
     classes: tuple[str, ...]
-    capabilities: frozenset[Capability] = frozenset({"predict", "gradient"})
 
-    def __post_init__(self) -> None:
-        self.module.eval()
+    def logits(self) -> "Callable[[Tensor], Tensor]":
+        """A function from inputs (n, m) to logits (n, C), both float64, that autograd can follow."""
+        raise NotImplementedError
 
     def predict(self, frame: pd.DataFrame) -> Floats:
         """Probabilities of shape (n, C): the softmax of the logits.
@@ -239,6 +250,30 @@ class Network:
             logits = self.logits()(torch.from_numpy(self.prepare.matrix(codes).astype(np.float64)))
             return np.asarray(torch.softmax(logits, dim=1).numpy(), dtype=np.float64)
 
+    def native(self) -> Native | None:
+        """Nothing: what explainers of trees and linear models read is not here."""
+        return None
+
+
+@dataclass(frozen=True)
+class Network(Differentiable):
+    """A network with all that is needed to ask it and to train it: it is a `Model`.
+
+    Attributes:
+        module: (n, m) float32 to (n, C) logits, in evaluation mode.
+        architecture: its shape.
+        classes: the C class labels, as text.
+    """
+
+    module: "Module"
+    architecture: Architecture
+    prepare: Prepare
+    classes: tuple[str, ...]
+    capabilities: frozenset[Capability] = frozenset({"predict", "gradient"})
+
+    def __post_init__(self) -> None:
+        self.module.eval()
+
     def logits(self) -> "Callable[[Tensor], Tensor]":
         """Inputs (n, m) to logits (n, C), both float64: float32 would round by the number of rows in a batch."""
         from torch.func import functional_call
@@ -254,17 +289,13 @@ class Network:
         """The SHA-256 of the network as a file: preparation and classes are part of what it answers."""
         return sha256(self.packed())
 
-    def native(self) -> Native | None:
-        """Nothing: what explainers of trees and linear models read is not here."""
-        return None
-
     def packed(self) -> bytes:
         """The network as one safetensors file, which `unpacked` reads; equal networks give equal bytes."""
         from safetensors.torch import save
 
         about = {
             "architecture": self.architecture.model_dump(mode="json"),
-            "prepare": self.prepare.model_dump(mode="json"),
+            "prepare": self.prepare.model_dump(mode="json", exclude_none=True),
             "classes": list(self.classes),
         }
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}

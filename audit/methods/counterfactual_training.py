@@ -222,7 +222,9 @@ class CounterfactualTraining(Method):
         if model is None or "gradient" not in model.capabilities or not isinstance(model, Network):
             raise Refusal(
                 "the audited model cannot be trained further: it is no network with weights and a gradient (trees, "
-                "functions and stored scores have none). Say `start: fresh` to train a network on the same data."
+                "functions and stored scores have none; TorchScript and exported programs can be asked, not trained: "
+                "give their weights as safetensors with `architecture`). Say `start: fresh` to train a network on the "
+                "same data."
             )
         return model.prepare
 

@@ -184,14 +184,9 @@ def test_pickled_weights_are_opened_only_where_allowed_and_never_run_code(tmp_pa
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
-    for name, message in [
-        ("model.ts", "whole program"),
-        ("model.pt2", "whole program"),
-        ("model.onnx", "ends in '.onnx'"),
-    ]:
-        (tmp_path / name).write_bytes(b"x" * 40)
-        with pytest.raises(ModelError, match=message):
-            load(tmp_path / name)
+    (tmp_path / "model.onnx").write_bytes(b"x" * 40)
+    with pytest.raises(ModelError, match="ends in '.onnx'"):
+        load(tmp_path / "model.onnx")
     (tmp_path / "model.safetensors").write_bytes(b"nonsense" * 9)
     with pytest.raises(ModelError, match="no safetensors"):
         load(tmp_path / "model.safetensors")

@@ -10,7 +10,7 @@ import numpy as np
 from audit.core.errors import ModelError
 from audit.core.method import Context
 from audit.core.model import Decision, Scorer
-from audit.core.network import Network
+from audit.core.network import Differentiable
 from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, decode, encode
@@ -31,7 +31,7 @@ class Space:
         reference: shape (r, d), codes that means, deviations and ranges are taken from.
     """
 
-    network: Network
+    network: Differentiable
     scorer: Scorer
     schema: FeatureSchema
     decision: Decision
@@ -48,10 +48,10 @@ class Space:
         """The space of the audited model.
 
         Raises:
-            ModelError: the model promises a gradient, and is no Network or has other features.
+            ModelError: the model promises a gradient and has no inputs of a network, or has other features.
         """
         model, inputs = ctx.model.model, ctx.inputs
-        if not isinstance(model, Network):
+        if not isinstance(model, Differentiable):
             raise ModelError(f"a search by gradient needs a Network, and the model is a {type(model).__name__}")
         if model.prepare.features.names != inputs.schema.names:
             raise ModelError("model.features: the network was trained on other features than it is given")

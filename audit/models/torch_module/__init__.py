@@ -1,4 +1,4 @@
-"""Networks of torch: weights from a safetensors file, the architecture from the file itself or from the spec."""
+"""Networks of torch: weights with an architecture, or a program that runs in a process of its own."""
 
 import io
 from importlib.metadata import entry_points
@@ -17,6 +17,7 @@ from audit.core.model import Adapter, Allow, Source, refuse_other_digest
 from audit.core.network import About, Architecture, Mlp, Network, Prepare, about, fill, weights_of
 from audit.core.schema import FeatureSchema
 from audit.core.table import Table, encode
+from audit.models.torch_module.program import Child, Form, Program, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PICKLED = frozenset({".pt", ".pth", ".bin", ".ckpt"})
 PROGRAMS = frozenset({".pt2", ".ts", ".jit", ".torchscript"})
+"""Beside these, `.pt` and `.pth` files may be TorchScript; what they hold tells."""
+
 GROUP = "audit.architectures"
 
 
@@ -42,18 +45,20 @@ class Scaling(Frozen):
 
 
 class TorchAdapter(Adapter):
-    """A network of torch: a `.safetensors` file, or pickled weights where the person who starts the run allows it.
+    """A network of torch: a `.safetensors` file, or a program: TorchScript (.pt, .ts) or an exported one (.pt2).
 
     A file that audit has written holds its architecture, its scaling and its classes, and needs nothing else. For any
-    other file they stand in the spec.
+    other file they stand in the spec. A program runs in a process of its own and can be asked, not trained; it has no
+    `architecture`. Pickled weights are read where the person who starts the run allows it.
 
     Attributes:
-        path: the file of the weights, relative to the spec.
+        path: the file, relative to the spec.
         sha256: the digest of the file; another one is refused before the file is opened.
         architecture: `kind: mlp` with `hidden`, `activation`, or a kind that an installed package offers.
         preprocessing: how features become inputs: `standardise` takes means and deviations from the training data,
             `none` gives numbers as they are, or mean and sd of each number. Categories become one column per level.
         classes: the classes in the order of the outputs.
+        gives: what a program gives: `logits`, or `probabilities` where a softmax or sigmoid is its last step.
     """
 
     kind: Literal["torch"] = "torch"
@@ -62,6 +67,7 @@ class TorchAdapter(Adapter):
     architecture: dict[str, Any] | None = None
     preprocessing: Literal["standardise", "none"] | dict[str, Scaling] | None = None
     classes: tuple[str | bool | int | float, ...] | None = None
+    gives: Literal["logits", "probabilities"] | None = None
 
     uses: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 
@@ -75,13 +81,18 @@ class TorchAdapter(Adapter):
         """The digest that the spec pins, in lower case."""
         return self.sha256 and self.sha256.lower()
 
-    def load(self, source: Source) -> Network:
+    def load(self, source: Source) -> Network | Program:
         """The network; nothing in the file is opened before its digest was compared."""
         if find_spec("torch") is None or find_spec("safetensors") is None:
             raise ModelError("model.kind: torch is not installed here; install it with pip install 'auditspec[torch]'")
         data = _read(source.path or self.path)
         refuse_other_digest(self.path, data, self.expected_sha256)
         suffix = Path(self.path).suffix.lower()
+        form = form_of(suffix, data) if suffix in PROGRAMS | PICKLED else None
+        if form is not None:
+            return self._program(form, data, source)
+        if self.gives is not None:
+            raise ModelError("model.gives: it is for programs; the outputs of an architecture are logits. Leave it out")
         if suffix in PICKLED:
             inside, weights = None, _unpickled(self.path, data, source.allow)
         elif suffix == ".safetensors":
@@ -98,6 +109,17 @@ class TorchAdapter(Adapter):
             return Network(fill(module, weights), shape, prepare, classes)
         except ModelError as error:
             raise ModelError(f"model.path: {self.path}: {error}") from error
+
+    def _program(self, form: Form, data: bytes, source: Source) -> Program:
+        """The program in a process of its own."""
+        if self.architecture is not None:
+            raise ModelError(
+                f"model.architecture: {self.path} is a program, which is its own architecture; leave `architecture` out"
+            )
+        prepare, classes = self._prepare(None, source), self._classes(None)
+        _run_on_one_thread()
+        child = Child(self.path, data, form, (len(prepare.groups), len(classes)), self.gives)
+        return Program(child, prepare, classes, sha256(data), self.gives)
 
     def _shape(self, inside: About | None) -> Architecture:
         given = inside.architecture if inside is not None else self.architecture
@@ -207,10 +229,10 @@ def _read(path: str) -> bytes:
 
 
 def _no_file(suffix: str) -> str:
-    advice = "save the weights with safetensors and name the architecture in the spec"
-    if suffix in PROGRAMS:
-        return f"is a whole program (TorchScript or torch.export), which this version does not run; {advice}"
-    return f"ends in {suffix or 'nothing'!r}; a network is a .safetensors file; {advice}"
+    return (
+        f"ends in {suffix or 'nothing'!r}; a network is a .safetensors, .pt2, .ts or .pt file; "
+        "save the weights with safetensors and name the architecture in the spec"
+    )
 
 
 def _unpickled(path: str, data: bytes, allow: Allow) -> "dict[str, Tensor]":
