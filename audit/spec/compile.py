@@ -14,6 +14,9 @@ from audit.spec.model import Spec, column_infos
 REMEDIES = "remedies."
 """What the ids of remedies begin with."""
 
+FILE = "file:"
+"""What the names of inputs begin with that are files of counterfactuals; their paths follow."""
+
 SAMPLE_REV = 1
 """Raised when the drawing of the sample changes."""
 
@@ -33,6 +36,8 @@ def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[st
     sample = _sample(spec, inputs, versions)
     inputs["sample"] = _ref(sample)
     inputs["policy"] = Ref(source="input", name="policy", content=policy_digest(spec))
+    files = [name for name in contents if name.startswith(FILE)]
+    inputs |= {name: Ref(source="input", name=name, content=contents[name]) for name in files}
     tasks = {sample.id: sample}
     work = runnables(spec)
     for task_id in _ordered({name: tuple(runnable.reads().values()) for name, runnable in work.items()}):
@@ -55,7 +60,6 @@ def _task(
 ) -> Task:
     """The task of a search, a method or a remedy; what does not ask for the policy does not depend on it."""
     searched = isinstance(runnable, Generator)
-    bound = searched or "policy" in runnable.needs
     read = {name: _ref(tasks[other]) for name, other in runnable.reads().items()}
     return Task(
         id=task_id,
@@ -64,10 +68,18 @@ def _task(
         settings=settings(runnable),
         rev=runnable.rev,
         uses=_versions(spec, runnable.uses, versions),
-        reads={**{name: ref for name, ref in inputs.items() if bound or name != "policy"}, **read},
+        reads={**{name: ref for name, ref in inputs.items() if _asked(runnable, name)}, **read},
         seed=spec.run.seed,
         part_rows=spec.run.part_rows,
     )
+
+
+def _asked(runnable: Generator | Method, name: str) -> bool:
+    """Whether a task depends on an input: on the policy and on files only where it asks for them."""
+    searched = isinstance(runnable, Generator)
+    if name.startswith(FILE):
+        return isinstance(runnable, Generator) and name == f"{FILE}{runnable.file}"
+    return name != "policy" or searched or "policy" in runnable.needs
 
 
 def _again(given: Sequence[Task], name: str, remedy: Task) -> dict[str, Task]:
