@@ -138,7 +138,7 @@ def _levels(source: Source, rows: pd.DataFrame) -> Panel:
     ordered = rows.assign(most=rows[["plus", "minus"]].max(axis=1)).sort_values("most", ascending=False, kind="stable")
     chosen = ordered.head(LEVELS_DRAWN).sort_values("place", kind="stable")
     rest = ordered.iloc[LEVELS_DRAWN:]
-    labels = [*map(source.show, chosen["level"])] + ["others"] * bool(len(rest))
+    labels = [*map(source.show, chosen["level"])] + ["rest"] * bool(len(rest))
     sides = [[*map(float, chosen[s])] + [float(rest[s].sum())] * bool(len(rest)) for s in ("plus", "minus")]
     lines = (Trace(stepped(sides[0]), "plus"), Trace(stepped(sides[1]), "minus"))
     ticks = tuple((i + 0.5, label, 1.0) for i, label in enumerate(labels))

@@ -210,8 +210,15 @@ def r(value: float) -> float:
 
 
 def wide(text: str, size: float) -> float:
-    """About how wide a text is at a size; rather too wide than too narrow."""
-    return size * sum(1.05 if ord(c) > 0x2E7F else 0.72 if c.isupper() or c in "@%mw" else 0.6 for c in text)
+    """About how wide a text is at a size in our fonts; rather too wide than too narrow."""
+    return size * sum(map(_width, text))
+
+
+def _width(c: str) -> float:
+    """About how wide a character is, in sizes of the font."""
+    if not c.isascii():
+        return 1.05
+    return 0.93 if c in "@%mwMW" else 0.74 if c.isupper() or c in "#&" else 0.61
 
 
 def fitted(text: str, size: float, room: float) -> str:

@@ -251,7 +251,7 @@ def boxes(told: Said, items: Sequence[Box], *, axis: str, keys: Sequence[Key]) -
         marks += [Mark("line", "whisker", x(a), r(y), x(b), r(y)) for a, b in ((low, q1), (q3, high))]
         marks += [Mark("line", "whisker", x(v), r(y - 3), x(v), r(y + 3)) for v in (low, high)]
         marks.append(Mark("rect", "box", x(q1), r(y - 5), r(x(q3) - x(q1)), 10))
-        marks.append(Mark("line", "median", x(q2), r(y - 5), x(q2), r(y + 5)))
+        marks.append(Mark("line", "median", x(q2), r(y - 7), x(q2), r(y + 7)))
         marks.append(Mark("text", "value", WIDTH - right + 8, r(y + 4), text=item.shown))
     marks.append(Mark("line", "axis", left, 8, left, bottom))
     marks.append(Mark("text", "axis-label", r(left + span / 2), bottom + 32, text=axis, anchor="middle"))
