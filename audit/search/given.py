@@ -27,6 +27,8 @@ class Given(Generator):
 
     Assumes: the file is of this model and these rows; where it is not, the check says so.
 
+    Reference: `methods/flex` 3.2, which takes counterfactuals from any generator.
+
     Attributes:
         path: the file, relative to the spec.
     """
