@@ -24,7 +24,7 @@ NO_POOL = "no row of the reference data has another outcome"
 
 @dataclass
 class Asked:
-    """The model, asked for rows that belong to queries; equal rows of one query are asked for once.
+    """The model, asked for rows that belong to queries.
 
     Attributes:
         rows: shape (n,), rows that the model evaluated for each query.
@@ -34,10 +34,14 @@ class Asked:
     rows: Ints
 
     def probabilities(self, query: Ints, codes: Floats) -> Floats:
-        """Class probabilities, shape (m, C), of rows (m, d) that belong to the queries (m,)."""
+        """Class probabilities, shape (m, C), of rows (m, d) of the queries (m,); equal ones are asked for once."""
         first, place = distinct(query, codes)
-        self.rows += np.bincount(query[first], minlength=len(self.rows))
-        return self.model.probabilities(codes[first])[place]
+        return self.each(query[first], codes[first])[place]
+
+    def each(self, query: Ints, codes: Floats) -> Floats:
+        """Class probabilities, shape (m, C), of rows that are known to differ."""
+        self.rows += np.bincount(query, minlength=len(self.rows))
+        return self.model.probabilities(codes)
 
 
 class Trial(NamedTuple):
@@ -193,12 +197,17 @@ def distinct(owner: Ints, codes: Floats) -> tuple[Ints, Ints]:
 
     Rows are compared by a hash of 64 bits; where two different rows should share one, no row is taken for another.
     """
+    _, first, place = np.unique(row_keys(owner, codes), return_index=True, return_inverse=True)
+    if changed(codes[first][place], codes).any() or (owner[first][place] != owner).any():
+        return np.arange(len(codes)), np.arange(len(codes))
+    return first, place
+
+
+def row_keys(owner: Ints, codes: Floats) -> NDArray[np.uint64]:
+    """A hash of 64 bits of each row (m, d) and its owner, shape (m,)."""
     bits = np.ascontiguousarray(codes + 0.0).view(np.uint64)
     key = owner.astype(np.uint64)
     for j in range(codes.shape[1]):
         key = (key ^ (bits[:, j] ^ (bits[:, j] >> np.uint64(32)))) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(29)
-    _, first, place = np.unique(key, return_index=True, return_inverse=True)
-    if changed(codes[first][place], codes).any() or (owner[first][place] != owner).any():
-        return np.arange(len(codes)), np.arange(len(codes))
-    return first, place
+    return key

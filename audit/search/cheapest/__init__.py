@@ -1,0 +1,279 @@
+"""Counterfactuals that cost as little as a search over combinations of changes finds, for all rows at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from audit.core.choice import Choice, choices_table
+from audit.core.counterfactuals import Found
+from audit.core.method import Context, Generator, Refusal
+from audit.core.model import Ints, Thresholds
+from audit.core.neighbours import NO_FLIP, NO_POOL, Asked, Queries, blocks, chosen_rows, first, rank, unlike_pools
+from audit.core.policy import Policy
+from audit.core.schema import FeatureSchema
+from audit.core.table import Floats, Table
+from audit.search.cheapest.beam import expand, singles
+from audit.search.cheapest.hunt import Hunt
+from audit.search.cheapest.moves import Grid, single_moves
+from audit.search.cheapest.polish import revert, shrink, sparsify
+from audit.search.cheapest.prices import Prices
+
+NEIGHBOURS = 6
+"""Neighbours that are asked for at first; the nearest that flip are where the search starts."""
+
+WIDE = 200
+"""Neighbours that are asked for where the first give no start."""
+
+CHOICES = (
+    Choice("CHEAPEST-01", "cost", "sum of scaled changes", "Gower's distance times the number of features"),
+    Choice("CHEAPEST-02", "cost of changing a feature at all", "0.02", "fewer features for hardly longer ways"),
+    Choice("CHEAPEST-03", "effort", "fast", "quality looks at about four times as many rows for a few percent of cost"),
+    Choice("CHEAPEST-04", "counterfactuals per row", "1", "further ones change another set of features each"),
+    Choice("CHEAPEST-05", "reference rows looked at first", "2000", "they bound the cost; more hardly change the end"),
+    Choice("CHEAPEST-06", "values that moves are chosen from", "data, or splits", "splits where the model names them"),
+    Choice("CHEAPEST-07", "ties", "first found", "the result must not depend on how rows are batched"),
+    Choice("CHEAPEST-08", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
+)
+
+
+class Effort(NamedTuple):
+    """How much is looked at.
+
+    Attributes:
+        chunk: rows that are searched together: enough for large batches, few enough for flat memory.
+        goals: neighbours that are made sparse for each row.
+        values: values of one feature in the table of moves.
+        width: states of the beam.
+        depth: features that change at most in the beam.
+        swaps: steps of the beam from the counterfactuals with one feature set back.
+        rounds: times that table, beam and polish are gone through; each is finer, for the bound has fallen.
+        tolerance: what halving leaves open, as a share of the cost.
+    """
+
+    chunk: int
+    goals: int
+    values: int
+    width: int
+    depth: int
+    swaps: int
+    rounds: int
+    tolerance: float
+
+
+EFFORTS = {
+    "fast": Effort(chunk=1000, goals=1, values=12, width=8, depth=4, swaps=2, rounds=2, tolerance=0.02),
+    "quality": Effort(chunk=250, goals=3, values=48, width=32, depth=5, swaps=2, rounds=3, tolerance=0.001),
+}
+
+
+class Cheapest(Generator):
+    """The cheapest counterfactuals that a search over combinations of single moves finds.
+
+    Cost is the sum of the scaled changes, each times the weight of its feature, and `per_change` for each feature
+    that changes.
+
+    1. Reference rows with another outcome are projected on what the constraints allow for the row; the nearest that
+       flips is made sparse by group testing. Its cost bounds what is looked at from then on.
+    2. A table of single moves: values of one feature that cost less than the bound, each asked for once. Where the
+       model names its splits these are the values, otherwise those of the data.
+    3. A beam over combinations of moves, in the order of their cost plus what they lack in log-odds at the best rate.
+    4. Features are set back one by one, other moves are tried in their place, and values are moved back towards the
+       row by halving, as long as the outcome stays flipped.
+    5. Rows without any: every row of the reference, and where the allowed combinations are few, all of them, which
+       finds a counterfactual or proves that there is none.
+
+    Further counterfactuals of a row each change another set of features.
+
+    Assumes: nothing of the model but its scores. Nothing is proven of the cost: a cheaper one may exist.
+
+    Reference: D. Brughmans, P. Leyman and D. Martens, NICE (2024) for the start; the rest is ours.
+
+    Attributes:
+        effort: `quality` looks at more values, combinations and rounds than `fast`.
+        per_change: cost of changing a feature at all; higher values give fewer changes.
+        weights: by feature, what its change counts; 1 where it is not named.
+        reference_rows: so many rows of the reference are looked at first, drawn once with `reference_seed`; the
+            others for misses only.
+        proof_rows: the largest number of allowed combinations that is tried in full; 0: never.
+    """
+
+    search: Literal["cheapest"] = "cheapest"
+    per_row: int = Field(default=1, ge=1)
+    effort: Literal["fast", "quality"] = "fast"
+    per_change: float = Field(default=0.02, ge=0)
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    reference_rows: int = Field(default=2_000, ge=1)
+    reference_seed: int = Field(default=0, ge=0)
+    proof_rows: int = Field(default=5_000, ge=0)
+
+    cites: ClassVar[tuple[str, ...]] = (
+        "NICE: an algorithm for nearest instance counterfactual explanations, doi 10.1007/s10618-023-00930-y",
+    )
+
+    def choices(self) -> pd.DataFrame:
+        values = {
+            "CHEAPEST-01": "weighted sum of scaled changes" if self.weights else CHOICES[0].default,
+            "CHEAPEST-02": f"{self.per_change:g}",
+            "CHEAPEST-03": self.effort,
+            "CHEAPEST-04": str(self.per_row),
+            "CHEAPEST-05": str(self.reference_rows),
+            "CHEAPEST-08": str(self.proof_rows),
+        }
+        return choices_table(CHOICES, values)
+
+    def generate(self, ctx: Context, rows: Table, before: Ints) -> Found:
+        policy = self.constraint(ctx.inputs.policy)
+        asked = Asked(ctx.model, np.zeros(len(rows), dtype=np.int64))
+        spent = ctx.model.rows
+        search = _Search(
+            Queries(rows.codes, before, policy, ctx.inputs.decision, asked),
+            Prices(policy.schema, self._weights(policy.schema), self.per_change),
+            Grid.of(policy, ctx.inputs.reference.codes, _splits(ctx, policy)),
+            EFFORTS[self.effort],
+            self.per_row,
+        )
+        if len(rows):
+            self._search(ctx, search)
+        return search.found(ctx.model.rows - spent - int(asked.rows.sum()))
+
+    def _weights(self, schema: FeatureSchema) -> Floats:
+        if unknown := [name for name in self.weights if name not in schema.names]:
+            raise Refusal(f"weights: {unknown[0]!r} is not a feature; the features are {', '.join(schema.names)}")
+        return np.array([self.weights.get(name, 1.0) for name in schema.names])
+
+    def _search(self, ctx: Context, search: "_Search") -> None:
+        n = len(ctx.inputs.reference)
+        chosen = chosen_rows(n, self.reference_rows, self.reference_seed)
+        self._among(ctx, search, chosen, np.arange(len(search.queries.rows)))
+        if len(chosen) < n and len(missed := search.missed()):
+            self._among(ctx, search, np.arange(n), missed)
+        for query in search.missed():
+            search.try_all(int(query), self.proof_rows)
+
+    def _among(self, ctx: Context, search: "_Search", chosen: Ints, queries: Ints) -> None:
+        """Searches for the queries, from the chosen rows of the reference."""
+        pools = dict(unlike_pools(ctx, chosen, search.queries.before[queries]))
+        for start in range(0, len(queries), search.effort.chunk):
+            search.treat(queries[start : start + search.effort.chunk], pools)
+            ctx.tick(start, len(search.queries.rows))
+
+
+def _splits(ctx: Context, policy: Policy) -> list[Floats | None]:
+    """For each feature the values on both sides of the splits of the model, where they are known."""
+    model = ctx.model.model
+    if not isinstance(model, Thresholds):
+        return [None] * len(policy.schema)
+    tables = [model.thresholds(f.name) if f.kind == "numeric" else None for f in policy.schema.features]
+    return [None if table is None else table.ravel() for table in tables]
+
+
+@dataclass
+class _Search:
+    """The search for all rows of a part.
+
+    Attributes:
+        pieces: (query, codes) of what was found, those of a query together, the cheapest first.
+        reasons: why a query has none.
+        proven: the queries for which it is proven that there is none.
+    """
+
+    queries: Queries
+    prices: Prices
+    grid: Grid
+    effort: Effort
+    wanted: int
+    pieces: list[tuple[Ints, Floats]] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+    proven: set[int] = field(default_factory=set)
+
+    def treat(self, block: Ints, pools: Mapping[int, Floats]) -> None:
+        """Searches for a block of queries."""
+        hunt = Hunt(self.queries, block, self.prices, self.wanted)
+        for outcome, pool in pools.items():
+            own = np.flatnonzero(hunt.before == outcome)
+            if not len(pool):
+                self.reasons.update(dict.fromkeys(map(int, block[own]), NO_POOL))
+                continue
+            for part in blocks(own, len(pool)):
+                self._start(hunt, part, pool)
+        for _ in range(self.effort.rounds):
+            self._round(hunt)
+        self._settle(hunt)
+
+    def _start(self, hunt: Hunt, part: Ints, pool: Floats) -> None:
+        """Starts from the nearest rows of the pool that flip, projected and made sparse."""
+        distances = self.queries.distances(hunt.block[part], pool, self.prices.weights)
+        count = np.zeros(len(part), dtype=np.int64)
+        goals: list[tuple[Ints, Floats]] = []
+        for start, stop in pairwise((0, NEIGHBOURS, WIDE, len(pool))):
+            few = np.flatnonzero(count == 0)
+            if start >= len(pool) or not len(few):
+                break
+            for some in blocks(few, (stop - start) * self.queries.rows.shape[1]):
+                order = first(distances[some], min(stop, len(pool)))[:, start:]
+                which, codes = self.queries.goals(hunt.block[part[some]], pool[order])
+                count[some] += np.bincount(which, minlength=len(some))
+                kept = rank(which) < max(self.effort.goals, self.wanted)
+                goals.append((part[some[which[kept]]], codes[kept]))
+        which, codes = (np.concatenate(piece) for piece in zip(*goals, strict=True))
+        sparsify(hunt, which, codes)
+
+    def _round(self, hunt: Hunt) -> None:
+        """The table of moves, the beam over it, and what makes its results cheaper."""
+        effort, wanted = self.effort, self.wanted
+        width = effort.width + wanted - 1
+        moves = single_moves(hunt, self.grid, effort.values)
+        states = singles(hunt, moves, width)
+        for _ in range(effort.depth - 1):
+            states = expand(hunt, moves, states, width)
+        shrink(hunt, wanted, effort.tolerance)
+        for _ in range(effort.swaps):
+            states = revert(hunt, moves, wanted, width)
+            for _ in range(2):
+                states = expand(hunt, moves, states, width, bold=True)
+            shrink(hunt, wanted, effort.tolerance)
+
+    def _settle(self, hunt: Hunt) -> None:
+        """Asks for the best once more, in another order and in other batches, and takes what still flips."""
+        which, slot = hunt.lanes(hunt.costs.shape[1])
+        codes = hunt.codes[which, slot]
+        query = hunt.block[which]
+        P = self.queries.asked.probabilities(query[::-1], codes[::-1])[::-1]
+        fine = np.flatnonzero(self.queries.decision.flipped(P, self.queries.before[query]))
+        fine = fine[rank(query[fine]) < self.wanted]
+        self.pieces.append((query[fine], codes[fine]))
+
+    def missed(self) -> Ints:
+        """The queries that have no counterfactual yet."""
+        hit = np.zeros(len(self.queries.rows), dtype=bool)
+        for query, _ in self.pieces:
+            hit[query] = True
+        return np.flatnonzero(~hit)
+
+    def try_all(self, query: int, limit: int) -> None:
+        """Tries every allowed combination of values of a query, where there are at most `limit`."""
+        self.reasons.setdefault(query, NO_FLIP)
+        trial = self.queries.try_all(query, limit)
+        if len(trial.flips):
+            hunt = Hunt(self.queries, np.array([query]), self.prices, self.wanted)
+            hunt.keep(np.zeros(len(trial.flips), dtype=np.int64), trial.flips, np.zeros(len(trial.flips)))
+            self._settle(hunt)
+        elif trial.proof is not None:
+            self.proven.add(query)
+            self.reasons[query] = trial.proof
+
+    def found(self, shared: int) -> Found:
+        """What was found, in the order of the queries."""
+        n, d = self.queries.rows.shape
+        query = np.concatenate([np.empty(0, dtype=np.int64), *(q for q, _ in self.pieces)])
+        codes = np.concatenate([np.empty((0, d)), *(c for _, c in self.pieces)])
+        order = np.argsort(query, kind="stable")
+        hit = np.bincount(query, minlength=n) > 0
+        reasons = ["" if hit[i] else self.reasons.get(i, NO_FLIP) for i in range(n)]
+        proven = np.array([i in self.proven for i in range(n)], dtype=bool)
+        return Found(query[order], codes[order], proven, reasons, self.queries.asked.rows, shared)

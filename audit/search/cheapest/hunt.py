@@ -1,0 +1,110 @@
+"""The state of a search over all rows of a block: what was asked, and the best that was found."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.core.counterfactuals import changed
+from audit.core.model import Ints
+from audit.core.neighbours import Queries, distinct, rank, row_keys
+from audit.core.table import Floats
+from audit.search.cheapest.prices import Prices, lift
+
+Bools = NDArray[np.bool_]
+
+SPARE = 1
+"""Counterfactuals that are kept beyond those wanted, for the case that one does not pass the last check."""
+
+
+@dataclass
+class Hunt:
+    """The cheapest counterfactuals of n queries so far, at most one for each set of features that change.
+
+    Attributes:
+        block: shape (n,), the queries, as positions among those of the part.
+        wanted: counterfactuals wanted per query.
+        codes: shape (n, wanted + SPARE, d), the cheapest first.
+        costs: shape (n, wanted + SPARE), infinite where there is none.
+        lifts: shape (n, wanted + SPARE), how far each is beyond the flip, in log-odds, as far as that is known.
+    """
+
+    queries: Queries
+    block: Ints
+    prices: Prices
+    wanted: int
+    rows: Floats = field(init=False)
+    before: Ints = field(init=False)
+    codes: Floats = field(init=False)
+    costs: Floats = field(init=False)
+    lifts: Floats = field(init=False)
+    seen: NDArray[np.uint64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows, self.before = self.queries.rows[self.block], self.queries.before[self.block]
+        slots = self.wanted + SPARE
+        self.codes = np.repeat(self.rows[:, None, :], slots, axis=1)
+        self.costs = np.full((len(self.block), slots), np.inf)
+        self.lifts = np.zeros(self.costs.shape)
+        self.seen = np.empty(0, dtype=np.uint64)
+
+    @property
+    def bound(self) -> Floats:
+        """The cost from which on a counterfactual of each query is of no use, shape (n,)."""
+        return self.costs[:, self.wanted - 1]
+
+    def ask(self, which: Ints, codes: Floats) -> tuple[Floats, Bools]:
+        """How far rows (m, d) of the queries (m,) are beyond the flip, and which flip lawfully; these it keeps."""
+        if not len(which):
+            return np.empty(0), np.empty(0, dtype=bool)
+        P = self.queries.asked.each(self.block[which], codes)
+        before = self.before[which]
+        fine = self.queries.decision.flipped(P, before)
+        flips = np.flatnonzero(fine)
+        real = changed(self.rows[which[flips]], codes[flips]).any(axis=1)
+        fine[flips] = real & self.queries.policy.obeys(codes[flips])
+        lifts = lift(self.queries.decision, P, before)
+        self.keep(which[fine], codes[fine], lifts[fine])
+        return lifts, fine
+
+    def unseen(self, which: Ints, codes: Floats) -> Ints:
+        """The positions of those rows that were not named here before, the first of equal ones, in order."""
+        keys, first = np.unique(row_keys(which, codes), return_index=True)
+        place = np.minimum(np.searchsorted(self.seen, keys), max(len(self.seen) - 1, 0))
+        new = self.seen[place] != keys if len(self.seen) else np.ones(len(keys), dtype=bool)
+        self.seen = np.sort(np.concatenate([self.seen, keys[new]]), kind="stable")
+        return np.sort(first[new])
+
+    def keep(self, which: Ints, codes: Floats, lifts: Floats) -> None:
+        """Keeps counterfactuals (m, d) of the queries (m,) that are cheaper than what is known."""
+        costs = self.prices.of(self.rows[which], codes)
+        useful = costs < self.costs[which, -1]
+        which, codes, costs, lifts = which[useful], codes[useful], costs[useful], lifts[useful]
+        if not len(which):
+            return
+        touched = np.unique(which)
+        old, slot = np.nonzero(np.isfinite(self.costs[touched]))
+        which = np.concatenate([touched[old], which])
+        codes = np.concatenate([self.codes[touched[old], slot], codes])
+        costs = np.concatenate([self.costs[touched[old], slot], costs])
+        lifts = np.concatenate([self.lifts[touched[old], slot], lifts])
+        # What was there first stays first among equals.
+        order = np.lexsort((costs, which))
+        which, codes, costs, lifts = which[order], codes[order], costs[order], lifts[order]
+        levers = changed(self.rows[which], codes).astype(np.float64)
+        kept = np.sort(distinct(which, levers)[0])
+        place = rank(which[kept])
+        kept, place = kept[place < self.costs.shape[1]], place[place < self.costs.shape[1]]
+        self.costs[touched] = np.inf
+        self.costs[which[kept], place] = costs[kept]
+        self.codes[which[kept], place] = codes[kept]
+        self.lifts[which[kept], place] = lifts[kept]
+
+    def lanes(self, most: int) -> tuple[Ints, Ints]:
+        """The counterfactuals that are known, the `most` cheapest of each query, as (query, slot)."""
+        which, slot = np.nonzero(np.isfinite(self.costs[:, :most]))
+        return which.astype(np.int64), slot.astype(np.int64)
+
+    def missed(self) -> Ints:
+        """The queries, as positions in the block, without a counterfactual."""
+        return np.flatnonzero(np.isinf(self.costs[:, 0]))
