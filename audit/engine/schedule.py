@@ -101,26 +101,35 @@ class Schedule:
             kept = self.bundle.part(task.key, part.index)
             if kept is not None:
                 self._add(running, part, kept)
-            else:
-                self.futures[self.compute(task, part, inputs)] = (task.id, part)
+                continue
+            future = self.compute(task, part, inputs)
+            self.futures[future] = (task.id, part)
+            if future.done():  # in this process; were it taken in later, an interruption would lose it
+                self._take(future)
+            if task.id in self.done:
+                break
         if not parts:
             self._merge(running)
 
     def _collect(self) -> None:
         """Takes in the parts that are done; a task whose part failed ends in an error."""
         for future in wait(self.futures, return_when=FIRST_COMPLETED).done:
-            task_id, part = self.futures.pop(future)
-            running = self.running.get(task_id)
-            if running is None:
-                continue
-            try:
-                partial = future.result()
-            except Exception as error:  # noqa: BLE001 - a failing method becomes evidence, and the run goes on
-                self._end(running.task, _failure(error))
-                continue
-            if running.missing > 1:
-                self.bundle.put_part(running.task.key, part.index, partial)
-            self._add(running, part, partial)
+            self._take(future)
+
+    def _take(self, future: Future[Result]) -> None:
+        """Takes in one part that is done."""
+        task_id, part = self.futures.pop(future)
+        running = self.running.get(task_id)
+        if running is None:
+            return
+        try:
+            partial = future.result()
+        except Exception as error:  # noqa: BLE001 - a failing method becomes evidence, and the run goes on
+            self._end(running.task, _failure(error))
+            return
+        if running.missing > 1:
+            self.bundle.put_part(running.task.key, part.index, partial)
+        self._add(running, part, partial)
 
     def _add(self, running: _Running, part: Part, partial: Result) -> None:
         running.partials[part.index] = partial

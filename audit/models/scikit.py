@@ -172,7 +172,10 @@ def _classes(path: str, estimator: Any) -> tuple[str, ...]:
     """The class labels of a fitted classifier with probabilities; anything else is refused with what to do."""
     what = f"model.path: {path} holds a {type(estimator).__name__}"
     if getattr(estimator, "_estimator_type", None) == "regressor" or _is_regressor(estimator):
-        raise ModelError(f"{what}, a regressor; version 1 audits classifiers only")
+        raise ModelError(
+            f"{what}, a regressor; version 1 audits classifiers only; audit the decision that is made from it instead, "
+            "as a model of `kind: function`"
+        )
     if not hasattr(estimator, "predict_proba"):
         raise ModelError(
             f"{what} without predict_proba; save a classifier that gives probabilities "
