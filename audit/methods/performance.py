@@ -203,7 +203,7 @@ def _training_overlap(inputs: Inputs) -> tuple[list[Metric], list[Note]]:
     notes = [] if inputs.evaluate_is else [Note(code="kind_not_stated", severity="info")]
     if inputs.train is None:
         return [], [*notes, Note(code="overlap_unchecked", severity="minor")]
-    n, same, alike = len(inputs.evaluate), *_shared_rows(inputs.evaluate, inputs.train)
+    n, same, alike = len(inputs.evaluate), *_shared(inputs, inputs.train)
     where = Where(data="evaluate")
     metrics = [
         Metric(name="rows_in_training", value=same, unit="rows", n=n, where=where),
@@ -211,7 +211,7 @@ def _training_overlap(inputs: Inputs) -> tuple[list[Metric], list[Note]]:
     ]
     if same:
         severity: Severity = "critical" if same > n / 2 else "major"
-        named = _has_ids(inputs.evaluate, inputs.train)
+        named = inputs.images is None and _has_ids(inputs.evaluate, inputs.train)
         args = {"count": same, "rows": n, "share": same / n, "named": named}
         notes.append(Note(code="rows_in_training", severity=severity, args=dict(args)))
     elif alike > n / 2:
@@ -223,6 +223,15 @@ def _training_overlap(inputs: Inputs) -> tuple[list[Metric], list[Note]]:
 def _has_ids(evaluate: Table, train: Table) -> bool:
     """Whether ids say anything: where the data have none, the rows of both files are numbered from 0."""
     return any(table.ids != tuple(map(str, range(len(table)))) for table in (evaluate, train))
+
+
+def _shared(inputs: Inputs, train: Table) -> tuple[int, int]:
+    """Evaluation rows that stand in the training data; a picture stands there when the same bytes do."""
+    if inputs.images is None or inputs.images.train is None:
+        return _shared_rows(inputs.evaluate, train)
+    known = set(inputs.images.train.digests)
+    same = sum(digest in known for digest in inputs.images.evaluate.digests)
+    return same, same
 
 
 def _shared_rows(evaluate: Table, train: Table) -> tuple[int, int]:
@@ -246,6 +255,8 @@ def _challenger(inputs: Inputs, audited: Answers) -> tuple[Answers | None, list[
     train, decision = inputs.train, inputs.decision
     if train is None or inputs.target not in train.extra.columns:
         return None, [Note(code="no_challenger", args={"reason": "there are no training rows with a target"})]
+    if not len(inputs.schema):
+        return None, [Note(code="no_challenger", args={"reason": "pictures have no features to train one on"})]
     labels = train.extra[inputs.target]
     known = labels.notna() & (labels.isin(decision.classes) if not decision.favourable else True)
     actual, rows = decision.actual(labels[known]), train.codes[known.to_numpy()]
