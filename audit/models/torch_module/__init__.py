@@ -18,6 +18,7 @@ from audit.core.network import About, Architecture, Mlp, Network, Prepare, about
 from audit.core.schema import FeatureSchema
 from audit.core.table import Table, encode
 from audit.models.torch_module.program import Child, Form, Program, form_of
+from audit.models.torch_module.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +58,8 @@ class TorchAdapter(Adapter):
         architecture: `kind: mlp` with `hidden`, `activation`, or a kind that an installed package offers.
         preprocessing: how features become inputs: `standardise` takes means and deviations from the training data,
             `none` gives numbers as they are, or mean and sd of each number. Categories become one column per level.
+            Or `{transformer: prepare.skops}`: scaling, categories and the order of columns as in a fitted transformer
+            of scikit-learn.
         classes: the classes in the order of the outputs.
         gives: what a program gives: `logits`, or `probabilities` where a softmax or sigmoid is its last step.
     """
@@ -65,7 +68,7 @@ class TorchAdapter(Adapter):
     path: str
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     architecture: dict[str, Any] | None = None
-    preprocessing: Literal["standardise", "none"] | dict[str, Scaling] | None = None
+    preprocessing: Literal["standardise", "none"] | Transformer | dict[str, Scaling] | None = None
     classes: tuple[str | bool | int | float, ...] | None = None
     gives: Literal["logits", "probabilities"] | None = None
 
@@ -144,6 +147,8 @@ class TorchAdapter(Adapter):
                     f"model.preprocessing: {self.path} holds how its inputs are made; leave `preprocessing` out"
                 )
             return inside.prepare
+        if isinstance(self.preprocessing, Transformer):
+            return self.preprocessing.prepare(source)
         if self.preprocessing is None:
             raise ModelError(
                 f"model.preprocessing: {self.path} does not say how features become inputs; "
