@@ -140,6 +140,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(tmp_path: Path, settings: dic
         ({"classes": ["yes", "no"]}, "has no, yes, and the spec says yes, no"),
         ({"architecture": {"hidden": [9]}}, "leave `architecture` out"),
         ({"preprocessing": "none"}, "leave `preprocessing` out"),
+        ({"transformer": {"path": "prepare.skops"}}, "leave `transformer` out"),
         ({"sha256": "0" * 64}, "the file was not opened"),
     ],
 )
@@ -185,7 +186,7 @@ def test_pickled_weights_are_opened_only_where_allowed_and_never_run_code(tmp_pa
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"x" * 40)
-    with pytest.raises(ModelError, match="ends in '.onnx'"):
+    with pytest.raises(ModelError, match=r"ends in '\.onnx'"):
         load(tmp_path / "model.onnx")
     (tmp_path / "model.safetensors").write_bytes(b"nonsense" * 9)
     with pytest.raises(ModelError, match="no safetensors"):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as tries
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from sklearn.compose import ColumnTransformer
@@ -62,7 +63,7 @@ def prepared(folder: Path, transformer: object, frame: pd.DataFrame | None = Non
     frame = rows() if frame is None else frame
     skops.io.dump(transformer, folder / "prepare.skops")
     source = Source(None, str(folder), Allow(), frame, ("yes",), None, toy_table(frame, COLUMNS).schema)
-    return Transformer(transformer="prepare.skops", **more).prepare(source)
+    return Transformer(path="prepare.skops", **more).prepare(source)
 
 
 def dense(values: object) -> np.ndarray:
@@ -88,7 +89,7 @@ def test_a_column_transformer_is_read_with_its_order_levels_and_scales(tmp_path:
 
 
 @given(seed=st.integers(0, 2**16), order=st.permutations(["age", "home", "amount", "grade", "phone"]))
-@settings(max_examples=25, deadline=None)
+@tries(max_examples=25, deadline=None)
 def test_any_order_of_blocks_gives_the_inputs_of_the_transformer(seed: int, order: list[str]) -> None:
     """The comparison inside `prepare` is not used here: inputs are compared with those of scikit-learn."""
     from audit.core.table import encode
@@ -160,7 +161,7 @@ def test_what_cannot_be_undone_is_refused(tmp_path: Path, columns: list[str], tr
     fitted = ColumnTransformer([("all", transformer, columns)]) if isinstance(transformer, str) else transformer
     with pytest.raises(ModelError, match=message) as caught:
         prepared(tmp_path, fitted.fit(frame), frame)
-    assert "model.preprocessing.transformer: " in str(caught.value)
+    assert "model.transformer: " in str(caught.value)
 
 
 def test_ranks_at_uneven_distances_are_refused(tmp_path: Path) -> None:
@@ -169,11 +170,11 @@ def test_ranks_at_uneven_distances_are_refused(tmp_path: Path) -> None:
     skops.io.dump(StandardScaler().fit(frame), tmp_path / "prepare.skops")
     source = Source(None, str(tmp_path), Allow(), frame, ("yes",), None, toy_table(frame, info).schema)
     with pytest.raises(ModelError, match="use evenly spaced numbers"):
-        Transformer(transformer="prepare.skops").prepare(source)
+        Transformer(path="prepare.skops").prepare(source)
 
 
 def test_a_file_that_is_not_the_pinned_one_or_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"model\.preprocessing\.sha256: .* was not opened"):
+    with pytest.raises(ModelError, match=r"model\.transformer\.sha256: .* was not opened"):
         prepared(tmp_path, usual().fit(rows()), sha256="0" * 64)
     with pytest.raises(ModelError, match="must list exactly these"):
         prepared(tmp_path, usual().fit(rows()), rows().rename(columns={"age": "years"}))
@@ -182,9 +183,9 @@ def test_a_file_that_is_not_the_pinned_one_or_none_is_refused(tmp_path: Path) ->
     (tmp_path / "bad.skops").write_bytes(b"nonsense")
     source = Source(None, str(tmp_path), Allow(), rows(), ("yes",), None, toy_table(rows(), COLUMNS).schema)
     with pytest.raises(ModelError, match="is no skops file"):
-        Transformer(transformer="bad.skops").prepare(source)
+        Transformer(path="bad.skops").prepare(source)
     with pytest.raises(ModelError, match="cannot be read"):
-        Transformer(transformer="none.skops").prepare(source)
+        Transformer(path="none.skops").prepare(source)
 
 
 def test_what_was_read_is_compared_with_what_the_transformer_does(tmp_path: Path) -> None:
@@ -216,9 +217,10 @@ def test_a_network_is_asked_through_the_transformer(tmp_path: Path) -> None:
     net = Mlp(hidden=(6,), activation="tanh").build(4, 2, 3)
     save_file(net.state_dict(), tmp_path / "net.safetensors")
     architecture = {"hidden": [6], "activation": "tanh"}
-    model = load(
-        tmp_path / "net.safetensors", architecture=architecture, preprocessing={"transformer": "prepare.skops"}
-    )
+    settings = {"architecture": architecture, "transformer": {"path": "prepare.skops"}}
+    model = load(tmp_path / "net.safetensors", preprocessing=None, **settings)
+    with pytest.raises(ModelError, match="leave `preprocessing` out"):
+        load(tmp_path / "net.safetensors", **settings)
     with torch.no_grad():
         expected = torch.softmax(module().double()(torch.from_numpy(dense(transformer.transform(frame)))), dim=1)
     np.testing.assert_allclose(model.predict(frame), expected.numpy(), rtol=0, atol=1e-6)

@@ -58,8 +58,8 @@ class TorchAdapter(Adapter):
         architecture: `kind: mlp` with `hidden`, `activation`, or a kind that an installed package offers.
         preprocessing: how features become inputs: `standardise` takes means and deviations from the training data,
             `none` gives numbers as they are, or mean and sd of each number. Categories become one column per level.
-            Or `{transformer: prepare.skops}`: scaling, categories and the order of columns as in a fitted transformer
-            of scikit-learn.
+        transformer: in place of `preprocessing`: `{path: prepare.skops}`, a fitted transformer of scikit-learn whose
+            scaling, categories and order of columns are read.
         classes: the classes in the order of the outputs.
         gives: what a program gives: `logits`, or `probabilities` where a softmax or sigmoid is its last step.
     """
@@ -68,7 +68,8 @@ class TorchAdapter(Adapter):
     path: str
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     architecture: dict[str, Any] | None = None
-    preprocessing: Literal["standardise", "none"] | Transformer | dict[str, Scaling] | None = None
+    preprocessing: Literal["standardise", "none"] | dict[str, Scaling] | None = None
+    transformer: Transformer | None = None
     classes: tuple[str | bool | int | float, ...] | None = None
     gives: Literal["logits", "probabilities"] | None = None
 
@@ -142,17 +143,18 @@ class TorchAdapter(Adapter):
     def _prepare(self, inside: About | None, source: Source) -> Prepare:
         """How features become inputs: as the file says, or else as the spec says."""
         if inside is not None:
-            if self.preprocessing is not None:
-                raise ModelError(
-                    f"model.preprocessing: {self.path} holds how its inputs are made; leave `preprocessing` out"
-                )
+            for name in ("preprocessing", "transformer"):
+                if getattr(self, name) is not None:
+                    raise ModelError(f"model.{name}: {self.path} holds how its inputs are made; leave `{name}` out")
             return inside.prepare
-        if isinstance(self.preprocessing, Transformer):
-            return self.preprocessing.prepare(source)
+        if self.transformer is not None:
+            if self.preprocessing is not None:
+                raise ModelError("model.transformer: it says how inputs are made; leave `preprocessing` out")
+            return self.transformer.prepare(source)
         if self.preprocessing is None:
             raise ModelError(
                 f"model.preprocessing: {self.path} does not say how features become inputs; "
-                "give `standardise`, `none`, or mean and sd of each number"
+                "give `standardise`, `none`, mean and sd of each number, or a `transformer`"
             )
         if source.schema is None:
             raise ModelError("model.preprocessing: the features are not known here; save the network with audit")

@@ -20,7 +20,7 @@ from audit.core.network import Prepare
 from audit.core.schema import Feature, FeatureSchema, Level
 from audit.core.table import encode
 
-WHERE = "model.preprocessing.transformer"
+WHERE = "model.transformer"
 TOLERANCE = 1e-6
 """How far inputs may differ from those of the transformer itself."""
 
@@ -35,12 +35,12 @@ class Transformer(Frozen):
     """Scaling and categories are read from a fitted transformer of scikit-learn.
 
     Attributes:
-        transformer: a .skops file, relative to the spec: a ColumnTransformer, a Pipeline or a single step of
+        path: a .skops file, relative to the spec: a ColumnTransformer, a Pipeline or a single step of
             StandardScaler, MinMaxScaler, MaxAbsScaler, OneHotEncoder and passthrough.
         sha256: the digest of the file; another one is refused before the file is opened.
     """
 
-    transformer: str
+    path: str
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
 
     def prepare(self, source: Source) -> Prepare:
@@ -61,13 +61,13 @@ class Transformer(Frozen):
         import skops.io
 
         try:
-            data = (Path(source.folder) / self.transformer).read_bytes()
+            data = (Path(source.folder) / self.path).read_bytes()
         except OSError as error:
-            raise ModelError(f"{WHERE}: {self.transformer} cannot be read: {error.strerror}; check the path") from error
+            raise ModelError(f"{WHERE}: {self.path} cannot be read: {error.strerror}; check the path") from error
         try:
-            refuse_other_digest(self.transformer, data, self.sha256 and self.sha256.lower())
+            refuse_other_digest(self.path, data, self.sha256 and self.sha256.lower())
         except ModelError as error:
-            raise ModelError(str(error).replace("model.sha256", "model.preprocessing.sha256")) from error
+            raise ModelError(str(error).replace("model.sha256", "model.transformer.sha256")) from error
         trusted = HARMLESS | set(source.allow.types)
         try:
             untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - trusted)
@@ -76,12 +76,10 @@ class Transformer(Frozen):
                     warnings.simplefilter("ignore")  # of other versions: what is read is compared with what it does
                     return skops.io.loads(data, trusted=sorted(trusted))
         except Exception as error:  # the file is foreign: whatever its reader raises is a fault of the file
-            raise ModelError(
-                f"{WHERE}: {self.transformer} is no skops file: {type(error).__name__}: {error}"
-            ) from error
+            raise ModelError(f"{WHERE}: {self.path} is no skops file: {type(error).__name__}: {error}") from error
         options = " ".join(f"--trust {name}" for name in untrusted)
         raise ModelError(
-            f"{WHERE}: {self.transformer} holds types that skops does not trust: {', '.join(untrusted)}. "
+            f"{WHERE}: {self.path} holds types that skops does not trust: {', '.join(untrusted)}. "
             f"If you know them and trust them, run again with {options}"
         )
 
