@@ -1,13 +1,13 @@
 """What the figures of CID are drawn from: its distances by repeat, and the distributions that it compares."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from audit.core.cid_tables import Local, global_table
 from audit.core.model import Ints
-from audit.core.overlap import trapezoid
+from audit.core.overlap import Kernel, changed_density, trapezoid
 from audit.core.schema import Feature, FeatureSchema
 from audit.core.table import Floats
 
@@ -19,8 +19,8 @@ GRID = np.linspace(-0.1, 1.1, 97)
 
 CELLS = trapezoid(GRID)
 
-Heights = Callable[[Floats, float, Floats, Floats], Floats]
-"""The density that is compared: of values, given the present one, on a grid with its weights."""
+Smooth = tuple[float | None, Kernel]
+"""Bandwidth and kernel."""
 
 COLUMNS = ("outcome", "feature", "place", "at", "level", "plus", "minus", "unchanged_plus", "unchanged_minus")
 
@@ -36,10 +36,13 @@ def repeats_table(local: Local, schema: FeatureSchema) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["feature", "repeat", "value", "n"])
 
 
-def densities_table(local: Local, schema: FeatureSchema, outcomes: Sequence[str], heights: Heights) -> pd.DataFrame:
+def densities_table(
+    local: Local, schema: FeatureSchema, outcomes: Sequence[str], bandwidth: float | None, kernel: Kernel
+) -> pd.DataFrame:
     """The distributions of the first features in C+ and C-, mean over the covered instances of each outcome.
 
-    Outcomes apart, because a feature may have to rise to leave the one and to fall to leave the other.
+    Outcomes apart, because a feature may have to rise to leave the one and to fall to leave the other. Numbers that
+    keep their value are left out of the densities whatever the measure is: they would show the values of persons.
     """
     overall = global_table(local, schema)
     names = overall.loc[overall["status"] == "ok", "feature"][:DRAWN]
@@ -50,7 +53,7 @@ def densities_table(local: Local, schema: FeatureSchema, outcomes: Sequence[str]
             own = local.covered & (local.before == outcome) & ~np.isnan(local.value[:, j])
             rows = np.flatnonzero(own & local.movable[:, j])
             if len(rows):
-                frame = pd.DataFrame(_places(local, rows, j, schema.features[j], heights))
+                frame = pd.DataFrame(_places(local, rows, j, schema.features[j], (bandwidth, kernel)))
                 still = local.unchanged[rows, j].mean(axis=0)
                 frame["outcome"], frame["feature"] = outcomes[outcome], name
                 frame["unchanged_plus"], frame["unchanged_minus"] = float(still[0]), float(still[1])
@@ -60,10 +63,10 @@ def densities_table(local: Local, schema: FeatureSchema, outcomes: Sequence[str]
     return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
-def _places(local: Local, rows: Ints, j: int, feature: Feature, heights: Heights) -> Iterator[dict[str, object]]:
+def _places(local: Local, rows: Ints, j: int, feature: Feature, smooth: Smooth) -> Iterator[dict[str, object]]:
     """Points of a density, or levels, with what stands there in C+ and C-."""
     if feature.kind == "numeric":
-        sides = [_density(local, rows, j, feature, heights, side) for side in (0, 1)]
+        sides = [_density(local, rows, j, feature, smooth, side) for side in (0, 1)]
         for place, (u, plus, minus) in enumerate(zip(GRID, *sides, strict=True)):
             at = feature.low + u * feature.scale
             yield {"place": place, "at": at, "level": None, "plus": float(plus), "minus": float(minus)}
@@ -75,13 +78,13 @@ def _places(local: Local, rows: Ints, j: int, feature: Feature, heights: Heights
         yield {"place": place, "at": np.nan, "level": label, "plus": shares[0], "minus": shares[1]}
 
 
-def _density(local: Local, rows: Ints, j: int, feature: Feature, heights: Heights, side: int) -> Floats:
+def _density(local: Local, rows: Ints, j: int, feature: Feature, smooth: Smooth, side: int) -> Floats:
     """The mean density of a set (0: C+, 1: C-) over instances, shape (g,)."""
     found = []
     for i in rows:
         values = (local.pools[i][side][:, j] - feature.low) / feature.scale
         x = float(local.codes[i, j] - feature.low) / feature.scale
-        found.append(heights(values[~np.isnan(values)], x, GRID, CELLS) if (~np.isnan(values)).any() else 0 * GRID)
+        found.append(changed_density(values, x, GRID, CELLS, *smooth)[1])
     return np.asarray(np.mean(found, axis=0))
 
 

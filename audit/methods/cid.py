@@ -14,7 +14,7 @@ from audit.core.evidence import Metric, Note, Result, Where
 from audit.core.faithfulness import faithfulness_table, ranked, removal_curves, removal_table, stand_ins
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Decision, Ints
-from audit.core.overlap import Compared, Kernel, by_level, changed_density, density, mixed, scott, smoothed
+from audit.core.overlap import Compared, Kernel, by_level, mixed, smoothed
 from audit.core.plan import Part
 from audit.core.policy import Policy
 from audit.core.pool import Law, Pool, draw_pools
@@ -143,13 +143,13 @@ class Cid(Method):
                 "decision and as many that keep it"
             )
             return Result(tuple(metrics), tables, notes=tuple(notes), status="refused", message=message)
-        overall = global_table(local, ctx.inputs.schema)
+        overall, outcomes = global_table(local, ctx.inputs.schema), ctx.inputs.decision.outcomes
         faithful, removal, doubts = self._faithfulness(ctx, local, rivals)
         tables = {
             "cid_global": overall,
             "cid_local": local_table(local, ctx.inputs.schema),
             "cid_repeats": repeats_table(local, ctx.inputs.schema),
-            "cid_densities": densities_table(local, ctx.inputs.schema, ctx.inputs.decision.outcomes, self._heights),
+            "cid_densities": densities_table(local, ctx.inputs.schema, outcomes, self.bandwidth, self.kernel),
             "cid_faithfulness": faithful,
             "cid_removal": removal,
         } | tables
@@ -231,13 +231,6 @@ class Cid(Method):
             compare((plus - low) / width, (minus - low) / width, (x - low) / width, self.bandwidth, self.kernel)
             for plus, minus in dealt
         ]
-
-    def _heights(self, values: Floats, x: float, grid: Floats, cells: Floats) -> Floats:
-        """The density of values that is compared, at the points of a grid in units of the range, shape (g,)."""
-        if self.measure == "mixed":
-            return changed_density(values, x, grid, cells, self.bandwidth, self.kernel)[1]
-        width = max(self.bandwidth or scott(values), float(grid[1] - grid[0]))
-        return density(values, grid, width, self.kernel)
 
     def _faithfulness(
         self, ctx: Context, local: Local, rivals: Mapping[str, pd.DataFrame]

@@ -17,7 +17,7 @@ from audit.report.tables import generic_table, metric_table, records_of
 from audit.report.topics import ROWS_ONLY, Placed, heading, placed, purpose, remarks
 
 OUTCOMES_DRAWN = 4
-LEVELS_DRAWN = 6
+LEVELS_DRAWN = 4
 LOOKS: tuple[tuple[Look, Shape], ...] = (("curve", "circle"), ("series1", "square"), ("series2", "diamond"))
 """Of CID and of the first rankings that it is compared with."""
 
@@ -80,14 +80,15 @@ def _distributions(source: Source, record: Evidence) -> Iterator[Block]:
     if frame is None:
         return
     sizes = frame.groupby("outcome", sort=False)["n"].max().sort_values(ascending=False, kind="stable")
-    mixed = source.settings(record).get("measure", "mixed") == "mixed"
-    axis = "Value of the feature; kept: share that keeps its value (full height: all)" if mixed else "Value"
+    smoothed = source.settings(record).get("measure") == "kde"
+    axis = "Value of the feature; kept: share that keeps its value (full height: all)"
     keys = [Key("plus", "C+, decision flips"), Key("minus", "C−, decision stays"), Key("overlap", "overlap")]
-    left = f" The {OUTCOMES_DRAWN} outcomes with most rows are drawn." if len(sizes) > OUTCOMES_DRAWN else ""
+    left = " The measure smooths the values that are kept with the others." if smoothed else ""
+    left += f" The {OUTCOMES_DRAWN} outcomes with most rows are drawn." if len(sizes) > OUTCOMES_DRAWN else ""
     for place, outcome in enumerate(sizes.index[:OUTCOMES_DRAWN]):
         items, said = [], []
         for name, rows in frame[frame["outcome"] == outcome].groupby("feature", sort=False):
-            panel = _density(source, rows, mixed=mixed) if rows["level"].isna().all() else _levels(source, rows)
+            panel = _density(source, rows) if rows["level"].isna().all() else _levels(source, rows)
             plus, minus = (text.percent(rows[side].iloc[0]) for side in ("unchanged_plus", "unchanged_minus"))
             items.append(panel)
             said.append(f"{name} {panel.note}, kept in {plus} of C+ and {minus} of C-")
@@ -101,7 +102,7 @@ def _distributions(source: Source, record: Evidence) -> Iterator[Block]:
         yield panels(told, items, columns=2, height=84.0, axis=axis, keys=keys)
 
 
-def _density(source: Source, rows: pd.DataFrame, *, mixed: bool) -> Panel:
+def _density(source: Source, rows: pd.DataFrame) -> Panel:
     """Densities of numbers, within the training range."""
     first = records_of(rows)[0]
     low, high = float(rows["at"].min()), float(rows["at"].max())
@@ -114,7 +115,7 @@ def _density(source: Source, rows: pd.DataFrame, *, mixed: bool) -> Panel:
     third = (high - low) / 3
     ticks = tuple((v, text.number(v), third) for v in (low, (low + high) / 2, high))
     top = max(*plus, *minus) or 1.0
-    apart = (float(first["unchanged_plus"]), float(first["unchanged_minus"])) if mixed else None
+    apart = float(first["unchanged_plus"]), float(first["unchanged_minus"])
     area = tuple(zip(at, shared, strict=True))
     name, note = _named(source, first)
     return Panel(name, note, (low, high), (0.0, top * 1.05), lines, ticks, area, apart=apart)

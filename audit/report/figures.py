@@ -228,6 +228,14 @@ def fitted(text: str, size: float, room: float) -> str:
     return text
 
 
+def two_lines(text: str, size: float, room: float) -> list[str]:
+    """The text on one line, or on two that have room, the second cut where it is too long; none if nothing has room."""
+    if wide(text, size) <= room:
+        return [text] if text else []
+    first, *rest = textwrap.wrap(text, max(3, int(room / wide("n", size))), break_long_words=True) or [""]
+    return [line for line in (fitted(first, size, room), fitted(" ".join(rest), size, room)) if line]
+
+
 def shorten(text: str, length: int) -> str:
     """The text, cut with an ellipsis where it is longer."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
@@ -237,10 +245,9 @@ def label(text: str, x: float, y: float, room: float) -> list[Mark]:
     """A label that ends at x, on one line, or on two smaller ones where it is long."""
     if wide(text, 12) <= room:
         return [Mark("text", "label", x, r(y + 4), text=text, anchor="end")]
-    first, *rest = textwrap.wrap(text, max(3, int(room / wide("n", 10))), break_long_words=True) or [""]
     return [
-        Mark("text", "label-small", x, r(y + row), text=fitted(line, 10, room), anchor="end")
-        for row, line in zip((-1, 9), (first, " ".join(rest)), strict=True)
+        Mark("text", "label-small", x, r(y + row), text=line, anchor="end")
+        for row, line in zip((-1, 9), two_lines(text, 10, room), strict=False)
     ]
 
 

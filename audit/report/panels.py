@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from audit.report.figures import WIDTH, Figure, Mark, fitted, grid, label, nice_top, r, tick, wide
+from audit.report.figures import WIDTH, Figure, Mark, fitted, grid, label, nice_top, r, tick, two_lines, wide
 
 Look = Literal["trace", "plus", "minus", "curve", "series1", "series2", "series3"]
 Shape = Literal["", "circle", "square", "diamond", "triangle"]
@@ -104,7 +104,7 @@ def panels(
                 for v in item.scale
             ]
     rows = -(-len(items) // columns)
-    bottom = rows * step + 4
+    bottom = rows * step + 14
     marks.append(Mark("text", "axis-label", r(WIDTH / 2), r(bottom), text=axis, anchor="middle"))
     explained, depth = key_rows(keys, bottom + 22)
     return Figure(told.name, told.title, told.caption, WIDTH, r(bottom + 14 + depth), (*marks, *explained))
@@ -152,14 +152,14 @@ def _part(value: float, ends: tuple[float, float]) -> float:
 
 
 def _ticks(item: Panel, places: Sequence[float], bottom: float, scale: float, ends: tuple[float, float]) -> list[Mark]:
-    """Numbers or names below a panel, each within its room and within the panel."""
+    """Numbers or names below a panel, each within its room and within the panel; long names on two lines."""
     marks = []
-    for place, (_, text, room) in zip(places, item.ticks, strict=True):
-        shown = fitted(text, TICK, room * scale - 4)
-        half = wide(shown, TICK) / 2
-        centre = min(max(place, ends[0] + half), ends[1] - half)
-        if shown:
-            marks.append(Mark("text", "tick", r(centre), r(bottom + 14), text=shown, anchor="middle"))
+    for place, (_, text, share) in zip(places, item.ticks, strict=True):
+        room = min(share * scale - 4, ends[1] - ends[0])
+        for row, shown in enumerate(two_lines(text, TICK, room)):
+            half = wide(shown, TICK) / 2
+            centre = min(max(place, ends[0] + half), ends[1] - half)
+            marks.append(Mark("text", "tick", r(centre), r(bottom + 14 + 11 * row), text=shown, anchor="middle"))
     return marks
 
 
