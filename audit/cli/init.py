@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -109,11 +109,30 @@ def _scaffold_files(
         target=target,
         score=score,
         favourable=favourable,
-        features=None if model is None else _known_features(model, frame),
+        **({} if model is None or model_content is None else _known(model, model_content, frame)),
     )
     text = scaffold(frame, draft)
     files = {"spec.yaml": text.encode("utf-8"), "spec.schema.json": _schema(), data.name: content}
     return files if model is None or model_content is None else {**files, model.name: model_content}
+
+
+def _known(model: Path, content: bytes, frame: "pd.DataFrame") -> dict[str, Any]:
+    """What the model file says of itself, as fields of a draft."""
+    from audit.core.errors import ModelError, SpecError
+    from audit.core.network import about, hidden_of
+    from audit.spec.scaffold import NETWORKS
+
+    suffix = model.suffix.lower()
+    if suffix not in NETWORKS:
+        return {"features": _known_features(model, frame)}
+    if suffix != ".safetensors":
+        return {}
+    try:
+        said = about(content)
+        hidden = hidden_of(content)
+    except ModelError as error:
+        raise SpecError(f"audit init --model {model}: {error}") from error
+    return {"hidden": hidden} if said is None else {"features": said.prepare.features.names, "says_all": True}
 
 
 def _known_features(model: Path, frame: "pd.DataFrame") -> tuple[str, ...] | None:

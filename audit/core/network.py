@@ -4,6 +4,7 @@ torch is imported inside functions: reading a spec must not wait for it.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -320,11 +321,29 @@ def metadata(data: bytes) -> dict[str, str]:
     Raises:
         ModelError: these are no safetensors.
     """
+    return dict(_header(data).get("__metadata__", {}))
+
+
+def hidden_of(data: bytes) -> tuple[int, ...] | None:
+    """The hidden units of the one perceptron that a file of plain weights fits; None where it fits none.
+
+    Raises:
+        ModelError: these are no safetensors.
+    """
+    shapes = {name: tuple(entry["shape"]) for name, entry in _header(data).items() if name != "__metadata__"}
+    layers = sorted(int(name.split(".")[0]) for name in shapes if re.fullmatch(r"\d+\.weight", name))
+    sizes = [shapes[f"{i}.weight"] for i in layers]
+    expected = {f"{2 * i}.{part}" for i in range(len(layers)) for part in ("weight", "bias")}
+    chained = all(len(s) == 2 for s in sizes) and all(a[0] == b[1] for a, b in pairwise(sizes))
+    return tuple(s[0] for s in sizes[:-1]) if sizes and chained and set(shapes) == expected else None
+
+
+def _header(data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
     try:
         header = json.loads(data[8 : 8 + size])
-        return dict(header.get("__metadata__", {}))
-    except (ValueError, AttributeError) as error:
+        return dict(header)
+    except (ValueError, TypeError) as error:
         raise ModelError("no safetensors: the header cannot be read. Save the weights with safetensors.") from error
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,9 @@ from audit.core.infer import infer_schema
 from audit.core.labels import label_of
 from audit.core.schema import Feature
 from audit.spec.messages import unknown
+
+NETWORKS = frozenset({".safetensors", ".pt2", ".pt", ".pth", ".ts", ".jit", ".torchscript"})
+"""Endings of model files that the adapter `torch` reads; any other is for `sklearn`."""
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_ ./-]*")
 MOST_LEVELS = 12
@@ -30,6 +34,8 @@ class Draft:
         score: the column of stored scores, where there is no model.
         favourable: the classes that are good for the person, as text.
         features: what the model says that it was fitted on; None where it does not say.
+        says_all: the file of a network says how its inputs are made, and names its classes.
+        hidden: the hidden units of a network of plain weights, where the file shows them.
     """
 
     name: str
@@ -40,10 +46,22 @@ class Draft:
     score: str | None
     favourable: tuple[str, ...] = ()
     features: tuple[str, ...] | None = None
+    says_all: bool = False
+    hidden: tuple[int, ...] | None = None
+
+    @property
+    def network(self) -> bool:
+        """Whether the model file is one of torch."""
+        return self.model is not None and PurePath(self.model).suffix.lower() in NETWORKS
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether something about the model must be filled in before the spec can run."""
+        return self.network and not self.says_all
 
 
 def scaffold(frame: pd.DataFrame, draft: Draft) -> str:
-    """The text of a spec that validates.
+    """The text of a spec that validates, or says in its first lines what must be filled in.
 
     Raises:
         SpecError: a column is not there, or holds what cannot be audited.
@@ -82,10 +100,12 @@ def _key_column(frame: pd.DataFrame, draft: Draft) -> str | None:
 
 
 def _head(draft: Draft) -> list[str]:
+    ready = "It is valid as it stands; read every comment, then run: audit validate spec.yaml"
+    to_fill = "Fill in `model`, read every comment, then run: audit validate spec.yaml"
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", draft.name).strip("-._") or "audit"
     return [
         "# yaml-language-server: $schema=spec.schema.json",
-        "# A first spec. It is valid as it stands; read every comment, then run: audit validate spec.yaml",
+        f"# A first spec. {to_fill if draft.unsaid else ready}",
         "spec_version: 1",
         "",
         "audit:",
@@ -123,10 +143,33 @@ def _model(frame: pd.DataFrame, draft: Draft, names: list[str]) -> list[str]:
         labels = _labels(frame, draft.target)
         if labels:
             lines.append(f"  classes: {_listed(labels, labels)}")
+    elif draft.network:
+        lines = ["model:", "  kind: torch", f"  path: {quoted(draft.model)}", f"  sha256: {draft.sha256}"]
+        lines += _unsaid(frame, draft) if draft.unsaid else []
     else:
         pickle = "" if draft.model.endswith(".skops") else "   # a pickle: runs with --allow-pickle only"
         lines = ["model:", "  kind: sklearn", f"  path: {quoted(draft.model)}{pickle}", f"  sha256: {draft.sha256}"]
     return [*lines, *listed, threshold]
+
+
+def _unsaid(frame: pd.DataFrame, draft: Draft) -> list[str]:
+    """What the file of a network does not say: as far as it can be seen, and else as a comment that asks for it."""
+    labels = _labels(frame, draft.target)
+    hidden = f"[{', '.join(map(str, draft.hidden))}]" if draft.hidden is not None else "[32]"
+    shape = f"architecture: {{kind: mlp, hidden: {hidden}, activation: relu}}"
+    lines = [
+        "  # How features become inputs: `standardise`, `none`, mean and sd of each number, or the fitted transformer.",
+        "  # preprocessing: standardise   # needs data.train",
+        "  # transformer: {path: prepare.skops}",
+    ]
+    if PurePath(draft.model or "").suffix.lower() == ".safetensors":
+        known = draft.hidden is not None
+        lines += [f"  {shape}   # check the activation" if known else f"  # {shape}   # as it was trained"]
+    else:
+        lines += ["  # gives: logits             # or probabilities, where a softmax or sigmoid is its last step"]
+    if labels:
+        return [*lines, f"  classes: {_listed(labels, labels)}   # check: in the order of the outputs"]
+    return [*lines, "  # classes: [bad, good]      # in the order of the outputs"]
 
 
 def _data(frame: pd.DataFrame, draft: Draft, key: str | None) -> list[str]:
