@@ -38,8 +38,9 @@ test: setup  ## the tests, in under 10 minutes on 2 cores
 accept: setup  ## every costly check at its full count; writes docs/acceptance.md
 	$(BIN)/python tests/accept.py
 
-bench: setup  ## how long audits of known size take; writes into docs/
+bench: setup  ## what audits cost, and our searches beside other libraries' (an hour; goes on where it was)
 	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/search.py
 
 study: setup  ## the comparison with the papers' figures; writes docs/studies/
 	$(BIN)/python tests/study/flex.py

@@ -87,7 +87,7 @@ class Task:
 
     Attributes:
         features: d of `name`, `levels` (0: a whole number), `low`, `high` (range in the training rows), `change`
-            (immutable, any, increase).
+            (immutable, any, increase); `real` where a number need not be whole.
         X: shape (n, d); `y`, shape (n,), is 1 for the favourable class.
         train: shape (n,), True for training rows, which are the reference of every search.
     """
@@ -148,7 +148,9 @@ def _census(cache: Path) -> Task:
     frame["education"] = frame["education"].map({level: i for i, level in enumerate(EDUCATION)})
     y = frame["label"].str.contains(r"50000\+").to_numpy()
     rng = np.random.default_rng(SEED)
-    drawn = np.sort(np.concatenate([np.flatnonzero(y), rng.choice(np.flatnonzero(~y), 3 * int(y.sum()), replace=False)]))
+    drawn = np.sort(
+        np.concatenate([np.flatnonzero(y), rng.choice(np.flatnonzero(~y), 3 * int(y.sum()), replace=False)])
+    )
     change = {name: rule for name, (_, rule) in columns.items()}
     return _task("census", frame.loc[drawn, list(columns)], y[drawn], change)
 
@@ -186,7 +188,5 @@ def _task(name: str, frame: Any, y: np.ndarray, change: dict[str, str]) -> Task:
         columns.append(np.asarray(codes, dtype=np.float64))
         low, high = (0, len(levels) - 1) if levels else (codes[train].min(), codes[train].max())
         rule = change.get(column, "any")
-        features.append(
-            {"name": column, "levels": len(levels), "low": float(low), "high": float(high), "change": rule}
-        )
+        features.append({"name": column, "levels": len(levels), "low": float(low), "high": float(high), "change": rule})
     return Task(name, tuple(features), np.column_stack(columns), y.astype(np.int64), train)

@@ -7,6 +7,7 @@ function answers, and counts rows, calls and seconds. Needs NumPy, and LightGBM 
 import json
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,11 +62,13 @@ class Served:
 
     Attributes:
         rows, calls, wall, cpu: rows and calls answered, and the seconds that it took.
+        splits: of trees, the split thresholds by column; empty for other models.
     """
 
     def __init__(self, features: tuple[dict[str, Any], ...], scores: Scores) -> None:
         self.encode = OneHot(features)
         self.scores = scores
+        self.splits: dict[int, list[float]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -73,13 +76,13 @@ class Served:
         self.rows = self.calls = 0
         self.wall = self.cpu = 0.0
 
-    def __call__(self, codes: np.ndarray) -> np.ndarray:
-        """P(favourable) of rows of codes, shape (n,)."""
+    def __call__(self, rows: Any, read: Callable[[Any], np.ndarray] = np.asarray) -> np.ndarray:
+        """P(favourable) of rows, shape (n,); `read` makes codes of what the library hands over, on the model's time."""
         wall, cpu = time.perf_counter(), time.process_time()
-        answer = self.scores(self.encode(codes))
+        answer = self.scores(self.encode(read(rows)))
         self.cpu += time.process_time() - cpu
         self.wall += time.perf_counter() - wall
-        self.rows += len(codes)
+        self.rows += len(rows)
         self.calls += 1
         return answer
 
@@ -116,7 +119,12 @@ def _fit_mlp(X: np.ndarray, y: np.ndarray, weight: np.ndarray, path: Path) -> No
 
 def load(task: Task, kind: str, path: Path, threads: int) -> Served:
     """The model behind its counter."""
-    return Served(task.features, _Trees(path, threads) if kind == "lightgbm" else _Mlp(path))
+    if kind == "mlp":
+        return Served(task.features, _Mlp(path))
+    trees = _Trees(path, threads)
+    served = Served(task.features, trees)
+    served.splits = trees.splits()
+    return served
 
 
 class _Trees:
@@ -128,6 +136,17 @@ class _Trees:
 
     def __call__(self, columns: np.ndarray) -> np.ndarray:
         return np.asarray(self.booster.predict(columns, num_threads=self.threads))
+
+    def splits(self) -> dict[int, list[float]]:
+        """The split thresholds by column, ascending."""
+        found: dict[int, set[float]] = {}
+        stack = [tree["tree_structure"] for tree in self.booster.dump_model()["tree_info"]]
+        while stack:
+            node = stack.pop()
+            if "split_feature" in node:
+                found.setdefault(node["split_feature"], set()).add(float(node["threshold"]))
+                stack += [node["left_child"], node["right_child"]]
+        return {column: sorted(values) for column, values in sorted(found.items())}
 
 
 class _Mlp:
@@ -147,27 +166,13 @@ class _Mlp:
         return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float64)
 
 
-def thresholds(path: Path) -> dict[int, list[float]]:
-    """The split thresholds of a LightGBM model by column."""
-    import lightgbm
-
-    found: dict[int, set[float]] = {}
-    stack = [tree["tree_structure"] for tree in lightgbm.Booster(model_file=str(path)).dump_model()["tree_info"]]
-    while stack:
-        node = stack.pop()
-        if "split_feature" in node:
-            found.setdefault(node["split_feature"], set()).add(float(node["threshold"]))
-            stack += [node["left_child"], node["right_child"]]
-    return {column: sorted(values) for column, values in sorted(found.items())}
-
-
 def queries(task: Task, models: dict[str, Served], rows: int) -> np.ndarray:
     """Positions of the first rows that no model was fitted on, that every model denies, with the worse true class.
 
     Rows outside the bounds of the training rows are passed over: some libraries refuse them.
     """
     low, high = (np.array([f[end] for f in task.features]) for end in ("low", "high"))
-    inside = ((task.X >= low) & (task.X <= high)).all(axis=1)
+    inside = ((low <= task.X) & (high >= task.X)).all(axis=1)
     chosen = np.flatnonzero(~task.train & inside)
     if task.name != "german":
         chosen = chosen[task.y[chosen] == 0]

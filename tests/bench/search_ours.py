@@ -1,17 +1,16 @@
-"""Our own searches for a cell of the comparison: the Generator, called as the engine calls it, and nothing else."""
+"""Our own searches for a cell of the comparison: the Generator, called as the engine calls it, and nothing else.
 
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+The package is found where PYTHONPATH says: in the copy that the run has made of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-
 from search_data import Task
-from search_models import Served
+from search_models import Served, columns_of
 from search_run import Answer, Peer
 
 from audit.core.method import GENERATORS, Context, Inputs, Sample
@@ -42,12 +41,40 @@ class Wrapped:
 
     def predict(self, frame: pd.DataFrame) -> Floats:
         """Shape (n, 2)."""
-        p = self.served(np.column_stack([frame[name].to_numpy(dtype=np.float64) for name in self.names]))
+        p = self.served(frame, lambda rows: rows.to_numpy(dtype=np.float64))
         return np.column_stack([1 - p, p])
 
     def native(self) -> Native | None:
         """Nothing: the search sees scores alone."""
         return None
+
+
+@dataclass(frozen=True)
+class WrappedTrees(Wrapped):
+    """The measured trees, which also say where they split, as the adapter of LightGBM files does.
+
+    Attributes:
+        splits: by name of a numeric feature the values on both sides of each split, shape (k, 2).
+    """
+
+    splits: Mapping[str, Floats] = field(default_factory=dict)
+
+    def thresholds(self, name: str) -> Floats | None:
+        """As `core.model.Thresholds` says."""
+        return self.splits.get(name)
+
+
+def wrapped(task: Task, served: Served) -> Wrapped:
+    """The measured model as the audit sees a model."""
+    names = tuple(f["name"] for f in task.features)
+    if not served.splits:
+        return Wrapped(served, names)
+    splits = {}
+    for column, (j, level) in enumerate(columns_of(task.features)):
+        cuts = np.array(served.splits.get(column, ()))
+        if level is None:
+            splits[names[j]] = np.column_stack([cuts, np.nextafter(cuts, np.inf)])
+    return WrappedTrees(served, names, splits=splits)
 
 
 def schema_of(task: Task) -> FeatureSchema:
@@ -60,21 +87,20 @@ def schema_of(task: Task) -> FeatureSchema:
                 levels=tuple(range(f["levels"])),
                 low=f["low"],
                 high=f["high"],
-                integer=not f["levels"],
+                integer=not f["levels"] and not f.get("real"),
             )
             for f in task.features
         )
     )
 
 
-def inputs_of(task: Task, served: Served, rows: np.ndarray, reference: np.ndarray) -> Inputs:
-    """What the engine would hand to a search of these rows: shapes (n, d) and (r, d)."""
-    schema = schema_of(task)
+def inputs_of(task: Task, served: Served, rows: np.ndarray, train: Table) -> Inputs:
+    """What the engine would hand to a search of these rows, shape (n, d)."""
+    schema = train.schema
     policy = Policy.build(schema, {f["name"]: FeatureRule(change=f["change"]) for f in task.features})
     decision = Decision(CLASSES, ("yes",))
-    model = Wrapped(served, schema.names)
+    model = wrapped(task, served)
     evaluate = table_of(schema, rows, "q")
-    train = table_of(schema, reference, "t")
     scores = Scorer(model, schema, decision).probabilities(rows)
     sample = Sample(evaluate, np.arange(len(rows)), np.ones(len(rows), dtype=bool), scores)
     return Inputs(
@@ -110,11 +136,12 @@ class Ours(Peer):
 
     def __init__(self, task: Task, served: Served, cell: dict[str, Any]) -> None:
         super().__init__(task, served, cell)
+        self.train = table_of(schema_of(task), self.reference, "t")
         self.generator = generator_of(self.kind, **cell.get("settings", {}))
 
     def search(self, rows: np.ndarray) -> list[tuple[Answer, str]]:
         """The first counterfactual of each row."""
-        inputs = inputs_of(self.task, self.served, rows, self.reference)
+        inputs = inputs_of(self.task, self.served, rows, self.train)
         ctx = Context(inputs, np.random.default_rng(self.cell["seed"]))
         assert inputs.sample is not None
         found = self.generator.generate(ctx, inputs.sample.table, np.zeros(len(rows), dtype=np.int64))

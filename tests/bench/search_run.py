@@ -8,6 +8,7 @@ elsewhere. Runs in the environment of the library.
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 import warnings
@@ -24,6 +25,8 @@ Answer = np.ndarray | None
 Search = Callable[[np.ndarray], list[tuple[Answer, str]]]
 """Rows (n, d) to n counterfactuals, None where there is none, each with what is proven of it (`optimal` or nothing)."""
 
+LONG_ENOUGH = 2.0
+MOST_REPEATS = 20
 LIBRARIES = {"dice": ("dice-ml",), "nice": ("NICEx",), "treecf": ("treecf",), "ours": ()}
 
 
@@ -110,9 +113,11 @@ class _Classifier:
 
     def predict_proba(self, frame: Any) -> np.ndarray:
         """Shape (n, 2)."""
-        codes = np.column_stack([frame[name].to_numpy().astype(np.float64) for name in self.peer.names])
-        p = self.peer.served(codes)
+        p = self.peer.served(frame, self._codes)
         return np.column_stack([1 - p, p])
+
+    def _codes(self, frame: Any) -> np.ndarray:
+        return np.column_stack([frame[name].to_numpy().astype(np.float64) for name in self.peer.names])
 
     def predict(self, frame: Any) -> np.ndarray:
         """Shape (n,)."""
@@ -137,7 +142,7 @@ class Nice(Peer):
         )
 
     def _probabilities(self, codes: np.ndarray) -> np.ndarray:
-        p = self.served(np.asarray(codes, dtype=np.float64))
+        p = self.served(codes)
         return np.column_stack([1 - p, p])
 
     def one(self, row: np.ndarray) -> tuple[Answer, str]:
@@ -215,7 +220,7 @@ def peer(task: Task, served: Served, cell: dict[str, Any]) -> Peer:
 
 
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
-    """What the search made of the rows, and what it cost."""
+    """What the search made of the rows, and what it cost; what ends soon is done again."""
     task = Task.read(Path(cell["task_path"]))
     served = load(task, cell["model"], Path(cell["model_path"]), cell["threads"])
     wall, cpu = time.perf_counter(), time.process_time()
@@ -225,29 +230,43 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     served.reset()
     rows = task.X[cell["rows"]]
     load_before = os.getloadavg()[0]
-    answers: list[tuple[Answer, str]] = []
-    wall, cpu = time.perf_counter(), time.process_time()
-    if library.batched:
-        answers = library.search(rows)
-    else:
-        for row in rows:
-            answers += library.search(row[None])
-            if time.perf_counter() - wall > cell["budget_s"]:
-                break
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    walls, cpus = [], []
+    while not walls or (sum(walls) < LONG_ENOUGH and len(walls) < MOST_REPEATS):
+        wall, cpu = time.perf_counter(), time.process_time()
+        answers = attempt(library, rows, cell["budget_s"])
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
     return {
         "fit": fit,
-        "wall": wall,
-        "cpu": cpu,
+        "wall": statistics.median(walls),
+        "cpu": statistics.median(cpus),
+        "repeats": len(walls),
         "rows_done": len(answers),
         "found": [None if codes is None else [float(v) for v in codes] for codes, _ in answers],
         "said": [said for _, said in answers],
-        "model": {"rows": served.rows, "calls": served.calls, "wall": served.wall, "cpu": served.cpu},
+        "model": {
+            "rows": served.rows / len(walls),
+            "calls": served.calls / len(walls),
+            "share": served.cpu / sum(cpus),
+        },
         "reads_trees": isinstance(library, Treecf),
         "load": [load_before, os.getloadavg()[0]],
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "versions": versions(cell["method"].split("-", 1)[0]),
     }
+
+
+def attempt(library: Peer, rows: np.ndarray, budget: float) -> list[tuple[Answer, str]]:
+    """What the search makes of the rows, of as many as it ends within the budget, in seconds."""
+    if library.batched:
+        return library.search(rows)
+    answers: list[tuple[Answer, str]] = []
+    begun = time.perf_counter()
+    for row in rows:
+        answers += library.search(row[None])
+        if time.perf_counter() - begun > budget:
+            break
+    return answers
 
 
 def versions(library: str) -> dict[str, str]:
