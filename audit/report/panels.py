@@ -86,7 +86,7 @@ def panels(
     """Small plots in rows, with one label for all x axes and one key."""
     gap = 26.0
     width = (WIDTH - LEFT - 8 - gap * (columns - 1)) / columns
-    step = height + 46
+    step = height + 50
     marks: list[Mark] = []
     for i, item in enumerate(items):
         left, top = LEFT + (i % columns) * (width + gap), 20 + (i // columns) * step

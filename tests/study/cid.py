@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import cid_case as cc  # noqa: E402 - the folder of the tests is no package
+from cid_why import carried, spread, table  # noqa: E402 - its cases lie in that folder
 
 from audit.core.overlap import jaccard, trapezoid  # noqa: E402
 
@@ -87,14 +88,6 @@ def n(value: float, digits: int = 3) -> str:
 def span(row: "pd.Series[Any]", name: str) -> str:
     """A value with its interval."""
     return f"{n(row[name])} [{n(row[f'{name}_low'])}, {n(row[f'{name}_high'])}]"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table of the page."""
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    yield from ("| " + " | ".join(row) + " |" for row in rows)
-    yield ""
 
 
 def verdict(*, met: bool) -> str:
@@ -238,6 +231,7 @@ def defect(runs: Sequence[Runs]) -> Iterator[str]:
         "faithful, is therefore no evidence that the distances are more than noise; their size is. The band of the "
         "description (agreement at most .40 on Heart) could not be tried without that file.\n"
     )
+    yield from carried(runs)
 
 
 def repeated_rows() -> Iterator[str]:
@@ -324,6 +318,7 @@ def page() -> Iterator[str]:
     runs = [Runs(name, make) for name, make in CASES]
     yield from example()
     yield from faithfulness(runs)
+    yield from spread(runs, ROWS)
     yield from published()
     yield from defect(runs)
     yield from repeated_rows()

@@ -96,7 +96,7 @@ def page() -> Iterator[str]:
     yield from claims(found)
     yield from null_band(found[1000, 16])
     yield from agreement(found)
-    yield from why([("published scale", "none", found[1000, 16][1]), ("scale d", "d", found[1000, 16][2])])
+    yield from why(found[1000, 16][1], found[1000, 16][2])
     yield from speed(found[1000, 16][1][0])
     yield from product_default()
     yield NOT_CLAIMED
