@@ -13,6 +13,7 @@ COMMANDS = {
     "validate": "validate",
     "run": "run",
     "render": "render",
+    "diff": "diff",
     "verify": "verify",
     "list": "list_kinds",
     "explain": "explain",

@@ -22,15 +22,15 @@ FACES = (
 
 def html(source: Source) -> str:
     """The report of a bundle as one self-contained HTML file."""
-    style, script = screen_style(), _asset("report.js")
-    template = _environment(source.shown).get_template("report.j2")
+    style, script = screen_style(), asset("report.js")
+    template = environment(source.shown).get_template("report.j2")
     return str(
         template.render(
             report=build(source),
             paged=False,
             created="",
-            style=_trusted(style),
-            script=_trusted(script),
+            style=trusted(style),
+            script=trusted(script),
             policy=content_policy(style, script),
         )
     )
@@ -38,20 +38,20 @@ def html(source: Source) -> str:
 
 def paged_html(report: Report, shown: frozenset[int], created: str) -> str:
     """The report as HTML for paper, without style: the PDF writer brings its own."""
-    template = _environment(shown).get_template("report.j2")
+    template = environment(shown).get_template("report.j2")
     return str(template.render(report=report, paged=True, created=created, style="", script="", policy=""))
 
 
 def screen_style() -> str:
     """All CSS of the HTML file, fonts included; it never holds the end of its own element."""
     faces = "".join(_face(*face) for face in FACES)
-    return (faces + _asset("report.css") + _asset("screen.css")).replace("</", "<\\/")
+    return (faces + asset("report.css") + asset("screen.css")).replace("</", "<\\/")
 
 
 def paged_style() -> str:
     """All CSS of the PDF; its fonts come from the bundled folder by name."""
     widths = "".join(f".w{share} {{ width: {share}%; }}\n" for share in range(1, 101))
-    return _asset("report.css") + _asset("paged.css") + widths
+    return asset("report.css") + asset("paged.css") + widths
 
 
 def content_policy(style: str, script: str) -> str:
@@ -74,12 +74,13 @@ def _face(family: str, weight: int, name: str) -> str:
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the folder of templates, as text."""
     return (folder("templates") / "report" / name).read_text("utf-8")
 
 
 @cache
-def _environment(shown: frozenset[int] | None) -> Any:
+def environment(shown: frozenset[int] | None) -> Any:
     """The sandbox of the templates: everything is escaped, the undefined is an error, nothing deceives."""
     from jinja2 import FileSystemLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -99,7 +100,7 @@ def _environment(shown: frozenset[int] | None) -> Any:
     environment.filters.update(
         kind=lambda block: type(block).__name__,
         slug=slug,
-        prose=lambda markdown: _trusted(prose(visible(markdown, shown))),
+        prose=lambda markdown: trusted(prose(visible(markdown, shown))),
     )
     return environment
 
@@ -119,7 +120,8 @@ def prose(markdown: str) -> str:
     return str(reader.render(markdown))
 
 
-def _trusted(text: str) -> Any:
+def trusted(text: str) -> Any:
+    """The text as markup that is not escaped."""
     from markupsafe import Markup
 
     return Markup(text)  # noqa: S704 - our own assets, or Markdown read with HTML switched off

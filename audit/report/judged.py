@@ -47,7 +47,7 @@ def judgements(source: Source) -> tuple[tuple[Gate, GateView], ...]:
     """All gates with their views, those that fail first."""
     found = [f for f in source.findings if f.gate is not None]
     found.sort(key=lambda f: (_URGENCY[f.outcome], _ORDER[f.severity]))
-    return tuple((f.gate, _gate(source, f)) for f in found if f.gate is not None)
+    return tuple((f.gate, gate_view(source, f)) for f in found if f.gate is not None)
 
 
 def gates(source: Source) -> tuple[GateView, ...]:
@@ -106,11 +106,11 @@ def gate_table(views: Sequence[GateView]) -> Grid:
     return Grid("Each gate, those that fail first", columns, rows, note, name="gates")
 
 
-def _gate(source: Source, finding: Finding) -> GateView:
-    gate, wording = finding.gate, _wording(source, finding)
+def gate_view(source: Source, finding: Finding) -> GateView:
+    """A gate with its outcome in words."""
+    gate = finding.gate
     assert gate is not None
-    name = gate.metric.rpartition(".")[2]
-    form = wording.form(name)
+    wording, form = _wording(source, gate), gate_form(source, gate)
     show = text.FORMATS[form]
     measured = finding.measured
     return GateView(
@@ -142,7 +142,7 @@ def finding_view(source: Source, finding: Finding) -> FindingView:
             finding.id, finding.severity, severity, title, spoken.text, spoken.action, "",
             finding.evidence, gate=False, fails=finding.fails, waived=_waived(finding), links=_links(source, finding),
         )  # fmt: skip
-    view = _gate(source, finding)
+    view = gate_view(source, finding)
     spoken = phrase(
         "gate",
         finding.outcome or "no_evidence",
@@ -187,9 +187,13 @@ def _kind(source: Source, finding: Finding) -> str:
     return "sample" if record.id == "sample" else record.kind
 
 
-def _wording(source: Source, finding: Finding) -> Words:
-    assert finding.gate is not None
-    task = finding.gate.metric.rpartition(".")[0]
+def gate_form(source: Source, gate: Gate) -> str:
+    """The form in which the numbers of a gate are written."""
+    return _wording(source, gate).form(gate.metric.rpartition(".")[2])
+
+
+def _wording(source: Source, gate: Gate) -> Words:
+    task = gate.metric.rpartition(".")[0]
     record = source.record(task)
     return source.words(record) if record else words_of(task)
 
