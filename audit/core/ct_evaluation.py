@@ -112,15 +112,15 @@ def measure(
     run, one = np.nonzero(np.broadcast_to(counts > 0, who.place.shape))
     offset = (who.place[run, one] * counts[one]).astype(np.int64)
     row = np.array([members[k][o] for k, o in zip(who.label[one], offset, strict=True)], dtype=np.int64)
-    start, target = who.x[torch.from_numpy(row)], torch.from_numpy(who.target[one])
+    start, target = who.x[torch.from_numpy(row)], torch.from_numpy(who.target[one]).to(who.x.device)
     frames = []
     for weight in how.energy:
         end = search(module, start, target, weight).end
         with torch.no_grad():
             p = torch.softmax(module(end), dim=1)
-        valid = (p.argmax(dim=1) == target).numpy()
-        strict = (p.gather(1, target[:, None])[:, 0] >= tau).numpy()
-        moved = (end - start).abs()
+        valid = (p.argmax(dim=1) == target).cpu().numpy()
+        strict = (p.gather(1, target[:, None])[:, 0] >= tau).cpu().numpy()
+        moved = (end - start).abs().cpu()
         each = pd.DataFrame(
             {
                 "run": run,
@@ -152,7 +152,7 @@ def _implausibility(end: "Tensor", who: Individuals, run: Ints, target: Ints) ->
             own = np.flatnonzero((run == r) & (target == k))
             mates = who.x[torch.from_numpy(who.mates[k][r])]
             if len(mates):
-                answer[own] = torch.cdist(end[torch.from_numpy(own)], mates, p=1).mean(dim=1).numpy()
+                answer[own] = torch.cdist(end[torch.from_numpy(own)], mates, p=1).mean(dim=1).cpu().numpy()
     return answer
 
 
@@ -267,7 +267,7 @@ def attributions(module: "Module", x: "Tensor", rounds: int, rows: int, seed: in
             slope = torch.nn.functional.one_hot(own, f.shape[1]).to(f.dtype)
             total += torch.autograd.grad(f, point, grad_outputs=slope)[0]
         answers.append((total / PATH_POINTS * (chosen - base)).mean(dim=0))
-    return np.asarray(torch.stack(answers).double().numpy())
+    return np.asarray(torch.stack(answers).double().cpu().numpy())
 
 
 def normalised(g: Floats, *, published: bool = True) -> Floats:

@@ -53,7 +53,8 @@ def test_what_is_no_plain_stack_is_recorded() -> None:
     hooked = Mlp().build(3, 2, 0)
     hooked[0].register_forward_hook(lambda module, given, answer: 3 * answer)
     drop = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)).eval()
-    others = [Mlp(activation="tanh").build(3, 2, 0), hooked, drop, nn.Sequential(Louder(3, 2)), nn.Sequential()]
+    nested = nn.Sequential(nn.Sequential(nn.Linear(3, 2)))
+    others = [Mlp(activation="tanh").build(3, 2, 0), hooked, drop, nn.Sequential(Louder(3, 2)), nn.Sequential(), nested]
     for network in others:
         assert isinstance(pass_of(network, torch.float32), _Recorded)
     assert isinstance(pass_of(Mlp().build(3, 2, 0), torch.float64), _Recorded), "weights of another kind"
@@ -130,5 +131,26 @@ def test_an_undefined_gradient_of_one_row_moves_no_other() -> None:
     given = dict(tau=0.9, steps=4, rate=0.1, lam1=0.001, lam2=0.0, down=yes, up=yes, low=-wide, high=wide)
     both = descend(network, x, y, **given)
     alone = descend(network, x[:1], y[:1], **given)
-    assert torch.equal(both.end[0], alone.end[0])
+    torch.testing.assert_close(both.end[0], alone.end[0], atol=1e-9, rtol=0)
     assert both.nan_steps.tolist() == [0, 4]
+
+
+def test_undefined_steps_are_counted_while_a_row_searches_and_leave_stopped_rows_alone() -> None:
+    """The first column is undefined below 0 of the third: the first row is so, the second stops early, others go on."""
+
+    def broken(v: Any) -> Any:
+        root = torch.sqrt(v[:, :1] - v[:, :1].detach())  # value 0, gradient infinite; times 0 it is no number
+        bad = torch.where(v[:, 2:3] < 0, 0 * root, 0.0)
+        return torch.cat([bad - v[:, 1:2], v[:, 1:2]], dim=1)
+
+    near, far = 0.3, -9.0
+    x = torch.tensor([[0.0, near, -1.0], [0.0, near, 1.0], *[[0.0, far, -1.0]] * 8], dtype=torch.float64)
+    y, yes = torch.ones(len(x), dtype=torch.int64), torch.ones(3, dtype=torch.bool)
+    wide = torch.full((3,), torch.inf, dtype=torch.float64)
+    given = dict(tau=0.7, steps=12, rate=0.1, lam1=0.0, lam2=0.0, down=yes, up=yes, low=-wide, high=wide)
+    found = descend(broken, x, y, **given)
+    alone = [descend(broken, row[None], y[:1], **given) for row in x[:2]]
+    assert 0 < int(found.steps_done[0]) < 12
+    assert found.steps_done[0] == found.steps_done[1]
+    torch.testing.assert_close(found.end[:2], torch.cat([one.end for one in alone]), atol=1e-9, rtol=0)
+    assert found.nan_steps[:3].tolist() == [int(found.steps_done[0]), 0, 12]
