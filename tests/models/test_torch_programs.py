@@ -15,10 +15,13 @@ from safetensors.torch import save_file
 from torch_case import FORMS, Spy, changed, exported, load, module, opened, people, scripted
 
 from audit.core.errors import ModelError
-from audit.core.network import Network
+from audit.core.network import Mlp, Network
 from audit.models.torch_child.archive import RefusedError
 from audit.models.torch_child.serve import has_gradient
 from audit.models.torch_module.program import Program, form_of
+from audit.search.gradient import Ecco, Generic, Revise
+from audit.testing import toy_inputs
+from audit.testing.conformance import search_set
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,20 @@ def test_a_program_has_the_gradients_of_its_twin(network: Network, program: Prog
         for x in [points.clone().requires_grad_()]
     )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("search", [Generic, Ecco, Revise])
+def test_a_program_has_the_counterfactuals_of_its_twin(network: Network, program: Program, search: type) -> None:
+    """With random starts, all rows and several each; the random numbers are the same for both."""
+    settings = {"per_row": 3, "constraints": "domain"}
+    theirs, ours = (
+        search_set(search.model_validate(settings), toy_inputs(people(80), model, sample_rows=range(30)))[0]
+        for model in (network, program)
+    )
+    np.testing.assert_array_equal(ours.row, theirs.row)
+    np.testing.assert_allclose(ours.codes, theirs.codes, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(ours.evaluated, theirs.evaluated)
+    assert len(ours.row) > 20
 
 
 def test_pickled_sample_inputs_are_not_opened(folder: Path, program: Program) -> None:
@@ -114,7 +131,8 @@ def test_probabilities_are_recognised_and_read_where_the_spec_says_so(form: str,
 @FORMS
 def test_one_output_stands_for_the_second_of_two_classes(form: str, saved) -> None:
     x = torch.randn((9, 4), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for last in (torch.nn.Linear(4, 1), torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0))):
+    line = Mlp(hidden=()).build(4, 1, 3)
+    for last in (line, torch.nn.Sequential(line, torch.nn.Flatten(0))):
         net = torch.nn.Sequential(last)
         expected = torch.sigmoid(net.double()(x).reshape(-1))
         net = net.float()

@@ -34,6 +34,9 @@ GRACE = 5.0
 """Seconds beyond its limit after which the process ends itself: the one that asks has then ended, or should have."""
 
 PROBES = 7
+FAR = 10.0
+"""How many times farther out a program is tried, so that small logits are not taken for probabilities."""
+
 BLOCK = 256
 """Rows of every call in float32, whose last digits depend on the number of rows."""
 
@@ -294,12 +297,13 @@ def _tried(served: Served) -> Served:
     with torch.no_grad():
         first, second = served.logits(x), served.logits(x)
         alone = torch.cat([served.logits(x[i : i + 1]) for i in range(len(x))])
+        far = served.logits(FAR * x)
     if not torch.equal(first, second):
         raise RefusedError("answers the same rows differently each time; save it after `module.eval()`")
     limit = SAME if served.wide else CLOSE
     if not torch.allclose(first, alone, rtol=limit, atol=limit):
         raise RefusedError("answers a row differently when others stand beside it; save it after `module.eval()`")
-    _refuse_other_scale(served.gives, first)
+    _refuse_other_scale(served.gives, far)
     return served
 
 
