@@ -139,8 +139,8 @@ def test_undefined_steps_are_counted_while_a_row_searches_and_leave_stopped_rows
     """The first column is undefined below 0 of the third: the first row is so, the second stops early, others go on."""
 
     def broken(v: Any) -> Any:
-        root = torch.sqrt(v[:, :1] - v[:, :1].detach())  # value 0, gradient infinite; times 0 it is no number
-        bad = torch.where(v[:, 2:3] < 0, 0 * root, 0.0)
+        # The root has the value 0 and an infinite gradient, which times 0 is no number.
+        bad = 0 * torch.sqrt(torch.where(v[:, 2:3] < 0, v[:, :1] - v[:, :1].detach(), 1.0))
         return torch.cat([bad - v[:, 1:2], v[:, 1:2]], dim=1)
 
     near, far = 0.3, -9.0
