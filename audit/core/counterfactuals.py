@@ -16,6 +16,9 @@ SearchStatus = Literal["found", "infeasible", "not_found", "refused", "not_appli
 COLUMNS = ("instance", "k", "score_before", "score_after", "distance", "cost", "n_changed", "verified")
 STATUS_COLUMNS = ("instance", "status", "reason", "evaluated_rows")
 
+OPTIMAL = "proved: no allowed change is nearer"
+"""The reason of a row in `instance_status` whose first counterfactual is proven to be the nearest there is."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -37,6 +40,7 @@ class Found:
     reasons: Sequence[str]
     evaluated: NDArray[np.int64]
     shared: int = 0
+    optimal: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

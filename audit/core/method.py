@@ -210,6 +210,8 @@ class Generator(Runnable):
     constraints: Literal["domain", "policy"] = "domain"
 
     needs: ClassVar[frozenset[Need]] = frozenset({"model"})
+    proves: ClassVar[bool] = False
+    """Whether it can prove a counterfactual to be the nearest there is (`Found.optimal`)."""
 
     def parts(self, inputs: Inputs, part_rows: int) -> list[Part]:
         n = len(inputs.sample) if inputs.sample is not None else 0

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from audit.core.counterfactuals import (
+    OPTIMAL,
     STATUS_COLUMNS,
     Counterfactuals,
     Found,
@@ -122,6 +123,10 @@ def summarise(inputs: Inputs, generator: Generator, partials: Sequence[Result]) 
         tables["choices"] = choices
     checked = _total(partials, CHECKED)
     metrics = _metrics(generator.constraint(inputs.policy), sample, found, status, checked)
+    if generator.proves:
+        own = {i for i, drawn in zip(sample.table.ids, sample.drawn, strict=True) if drawn}
+        proved = int((status["instance"].isin(own) & (status["reason"] == OPTIMAL)).sum())
+        metrics += (_count("proved_optimal", proved, "rows", len(own)),)
     notes = _notes(generator, {metric.name: metric for metric in metrics}, found, discarded) + generator.notes(inputs)
     searched = (status["status"] != "not_applicable").any()
     return Result(
@@ -207,8 +212,10 @@ def _statuses(rows: Table, found: Found, row: Ints, broken: dict[str, Bools], fi
     given = np.bincount(row, minlength=n) > 0
     proven = found.proven & ~given
     reasons = [str(reason) for reason in found.reasons]
+    best = np.zeros(n, dtype=bool) if found.optimal is None else found.optimal
+    first = np.bincount(row[fine & (_place(row) == 0)], minlength=n) > 0
     for i in np.flatnonzero(kept):
-        reasons[i] = ""
+        reasons[i] = OPTIMAL if best[i] and first[i] else ""
     for i in np.flatnonzero(given & ~kept):
         why = [reason for reason in REASONS if broken[reason][row == i].any()]
         reasons[i] = f"what the search gave did not pass the check: {', '.join(why).replace('_', ' ')}"

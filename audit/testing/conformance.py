@@ -13,26 +13,32 @@ from audit.core.counterfactuals import Found
 from audit.core.evidence import Result
 from audit.core.infer import ColumnInfo
 from audit.core.method import GENERATORS, METHODS, Generator, Inputs, Method, Runnable
-from audit.core.model import Adapter, ImageModel, Model, Source, StoredScores
-from audit.core.network import Network
+from audit.core.model import Adapter, ImageModel, Model, Pixels, Source, StoredScores
 from audit.core.policy import FeatureRule
 from audit.core.registry import Registry
 from audit.core.schema import Level
 from audit.core.table import Floats
 from audit.search.verify import INVALID, summarise, verify
-from audit.testing.toys import toy_context, toy_inputs, toy_network, toy_table
+from audit.testing.toy_images import random_image_inputs
+from audit.testing.toys import toy_context, toy_inputs, toy_linear, toy_network, toy_table
 
 R = TypeVar("R", bound=Runnable)
+M = TypeVar("M", bound=Model)
 
 
 def conformance_inputs(
-    score: Callable[[pd.DataFrame], Floats] | None = None, rows: int = 60, *, gradient: bool = False
+    score: Callable[[pd.DataFrame], Floats] | None = None,
+    rows: int = 60,
+    *,
+    gradient: bool = False,
+    native: bool = False,
 ) -> Inputs:
     """The inputs that the conformance suite runs on: every kind of feature, missing values, groups, true classes.
 
     Args:
         score: another function than the additive one that everything can be found with.
         gradient: the model is a linear network, and no value is missing; a `score` is then a constant P(yes).
+        native: the model is a logistic one that shows its inside; a `score` as with `gradient`.
     """
     rng = np.random.default_rng(0)
 
@@ -56,7 +62,9 @@ def conformance_inputs(
     columns = {"savings": ColumnInfo(order=("low", "mid", "high"))}
     return toy_inputs(
         frame,
-        _network(train.drop(columns=["paid", "sex"]), columns, score) if gradient else score or _additive,
+        _linear(toy_network if gradient else toy_linear, train.drop(columns=["paid", "sex"]), columns, score)
+        if gradient or native
+        else score or _additive,
         target="paid",
         protected=("sex",),
         columns=columns,
@@ -79,14 +87,14 @@ def _additive(frame: pd.DataFrame) -> Floats:
     return np.asarray(0.5 + points / 4, dtype=np.float64)
 
 
-def _network(
-    train: pd.DataFrame, columns: dict[str, ColumnInfo], score: Callable[[pd.DataFrame], Floats] | None
-) -> Network:
-    """A linear network close to the additive function, or the constant one."""
+def _linear(
+    make: Callable[..., M], train: pd.DataFrame, columns: dict[str, ColumnInfo], score: Callable[..., Floats] | None
+) -> M:
+    """A linear model close to the additive function, or the constant one."""
     table = toy_table(train, columns)
     if score is not None:
         p = float(score(train.head(1))[0])
-        return toy_network(table, {}, float(np.log(p / (1 - p))))
+        return make(table, {}, float(np.log(p / (1 - p))))
     weights: dict[str, float | dict[Level, float]] = {
         "income": 1 / 128,
         "credits": -1 / 32,
@@ -94,12 +102,12 @@ def _network(
         "housing": {"own": 1 / 8},
         "guarantor": 1 / 16,
     }
-    return toy_network(table, weights, -0.375, gain=16.0)
+    return make(table, weights, -0.375, gain=16.0)
 
 
 def _inputs_for(cls: type[Runnable], score: Callable[[pd.DataFrame], Floats] | None = None) -> Inputs:
     """The inputs of the suite with a model that gives what the class needs."""
-    return conformance_inputs(score, gradient="gradient" in cls.needs)
+    return conformance_inputs(score, gradient="gradient" in cls.needs, native="native" in cls.needs)
 
 
 def _corner(cls: type[Runnable], both: float, first: float, least: float, rows: list[int]) -> Inputs:
@@ -108,6 +116,8 @@ def _corner(cls: type[Runnable], both: float, first: float, least: float, rows: 
     weights = {"a": both + first, "b": both}
     if "gradient" in cls.needs:
         model: Any = toy_network(toy_table(corner), weights, -least, gain=20.0)
+    elif "native" in cls.needs:
+        model = toy_linear(toy_table(corner), weights, -least, gain=20.0)
     else:
         model = lambda f: np.where(f["a"] * weights["a"] + f["b"] * weights["b"] > least, 0.9, 0.1)  # noqa: E731
     return toy_inputs(corner, model, sample_rows=rows)
@@ -162,7 +172,7 @@ def check_method(cls: type[Method], inputs: Inputs | None = None, **settings: Js
     method = _settled(cls, METHODS, _required(cls) | settings)
 
     def once() -> Result:
-        given = inputs or _inputs_for(cls)
+        given = inputs or (random_image_inputs() if "images" in cls.needs else _inputs_for(cls))
         results = {name: _result_of(task, given) for name, task in method.reads().items()}
         given = replace(given, results=results)
         state = given.evaluate.codes.tobytes() + given.reference.codes.tobytes()
@@ -206,6 +216,26 @@ def check_adapter(adapter: Adapter, source: Source, frame: pd.DataFrame) -> Mode
     assert (P >= 0).all(), "probabilities are not negative"
     np.testing.assert_allclose(scores(frame.iloc[::-1].reset_index(drop=True))[::-1], P, atol=1e-9)
     np.testing.assert_allclose(scores(frame.iloc[:1]), P[:1], atol=1e-9)
+    return model
+
+
+def check_image_adapter(adapter: Adapter, source: Source, batch: Pixels) -> ImageModel:
+    """The model of an adapter; raises AssertionError where it breaks its contract on a batch of prepared pictures.
+
+    Its halves must give feature maps and logits that do not depend on the other pictures of the batch.
+    """
+    model = adapter.load(source)
+    assert isinstance(model, ImageModel), "a model of images has two halves, `features` and `head`"
+    assert len(set(model.classes)) == len(model.classes) >= 2, "classes must be two or more texts of their own"
+    assert "split" in model.capabilities, "`split` is what a model of images can do"
+    maps = model.features(batch)
+    assert maps.ndim == 4, "feature maps have the shape (b, d, h, w)"
+    assert len(maps) == len(batch), "one feature map for each picture"
+    logits = model.head(maps)
+    assert logits.shape == (len(batch), len(model.classes)), "one logit for each class"
+    assert np.isfinite(logits).all(), "logits are finite"
+    np.testing.assert_allclose(model.head(model.features(batch[::-1]))[::-1], logits, atol=1e-4)
+    np.testing.assert_allclose(model.head(model.features(batch[:1])), logits[:1], atol=1e-4)
     return model
 
 

@@ -61,6 +61,54 @@ def toy_network(
     return Network(module, shape, prepare, ("no", "yes"))
 
 
+@dataclass(frozen=True)
+class ToyLinear:
+    """A logistic model that shows its inside: log-odds are a sum of weight times code; classes `no` and `yes`.
+
+    Attributes:
+        weights: by feature, or for features with levels by level; what is not named has none, nor has missing.
+    """
+
+    schema: FeatureSchema
+    weights: Mapping[str, float | Mapping[Level, float]]
+    bias: float = 0.0
+    gain: float = 1.0
+    classes: tuple[str, ...] = ("no", "yes")
+    capabilities: frozenset[Capability] = frozenset({"predict", "native"})
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Shape (n, 2)."""
+        p = 1 / (1 + np.exp(-self.decision_function(self.parts(frame))))
+        return np.column_stack([1 - p, p])
+
+    def parts(self, frame: pd.DataFrame) -> Floats:
+        """What each feature adds, shape (n, d)."""
+        codes = encode(self.schema, frame)
+        columns = []
+        for j, feature in enumerate(self.schema.features):
+            weight = self.weights.get(feature.name, 0.0)
+            table = [weight.get(v, 0.0) for v in feature.levels] if isinstance(weight, Mapping) else None
+            known = np.nan_to_num(codes[:, j])
+            part = known * weight if not isinstance(weight, Mapping) else np.array(table)[known.astype(np.int64)]
+            columns.append(np.where(np.isnan(codes[:, j]), 0.0, part))
+        return np.column_stack(columns)
+
+    def decision_function(self, parts: Floats) -> Floats:
+        """Log-odds, shape (n,)."""
+        return np.asarray(self.gain * (self.bias + parts.sum(axis=1)), dtype=np.float64)
+
+    def native(self) -> Native | None:
+        """Itself, given what each feature adds."""
+        return Native(form="linear", estimator=self, transform=self.parts)
+
+
+def toy_linear(
+    table: Table, weights: Mapping[str, float | Mapping[Level, float]], bias: float = 0.0, gain: float = 1.0
+) -> ToyLinear:
+    """As `toy_network`, of whatever rows, and with an inside that can be read."""
+    return ToyLinear(table.schema, weights, bias, gain)
+
+
 def toy_table(frame: pd.DataFrame, columns: dict[str, ColumnInfo] | None = None, extra: tuple[str, ...] = ()) -> Table:
     """A Table of all columns of the frame but the `extra` ones; ids are the row numbers."""
     names = [name for name in frame.columns if name not in extra]
