@@ -54,6 +54,9 @@ def _ratios(found: Goals, groups: list[Group]) -> None:
             each = ", ".join(number(v) for v in ratio["wall"])
             shown = f"{number(value)} over {rows} rows (by seed {each}; CPU {number(ratio['cpu_median'])})"
         found.least(f"census, LightGBM: wall of {peer} over {FAST}", limit, value, shown, rows)
+        if ratio and found.lines[-1][-1] == "met" and ratio["cpu_median"] < limit:
+            # A process that waits long for a busy machine looks slower than it is.
+            found.lines[-1][-1] = "met by wall, not by CPU"
 
 
 def _gaps(found: Goals, groups: list[Group]) -> None:
