@@ -87,6 +87,13 @@ def test_pickled_sample_inputs_are_not_opened(folder: Path, program: Program) ->
     assert not (folder / "ran").exists()
 
 
+def test_the_process_keeps_its_doors_closed(program: Program) -> None:
+    limits = Path(f"/proc/{program.child._process.pid}/limits").read_text().splitlines()
+    hard = {line[:25].strip(): line.split()[-2] for line in limits[1:]}
+    assert hard["Max open files"] == hard["Max file size"] == hard["Max core file size"] == "0"
+    assert int(hard["Max address space"]) < 2**40
+
+
 def test_ctrl_c_does_not_reach_the_process_and_an_error_does_not_end_it(program: Program) -> None:
     process = program.child._process
     os.kill(process.pid, signal.SIGINT)
