@@ -12,7 +12,7 @@ from audit.core.counterfactuals import Found
 from audit.core.method import GENERATORS, METHODS, Generator
 from audit.core.model import ADAPTERS, Allow, Source
 from audit.search.nearest import Nearest
-from audit.testing import check_adapter, check_generator, check_method, toy_network, toy_table
+from audit.testing import check_adapter, check_generator, check_image_adapter, check_method, toy_network, toy_table
 
 
 @pytest.mark.parametrize("kind", sorted(set(GENERATORS.classes()) - {"given"}))
@@ -86,8 +86,19 @@ def xgboost(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "model.json"), "classes": ["no", "yes"]}
 
 
+def image_network(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    from audit.core.convolution import Cnn
+
+    save_file(Cnn(widths=(4, 8)).build(1, 2, 0).state_dict(), folder / "model.safetensors")
+    shape = {"architecture": {"widths": [4, 8]}, "channels": 1}
+    return {"path": str(folder / "model.safetensors"), "classes": ["no", "yes"], **shape}
+
+
 SETTINGS = {
     "torch": torch,
+    "image_network": image_network,
     "function": function,
     "sklearn": sklearn,
     "predictions": lambda folder: {"column": "p"},
@@ -110,6 +121,10 @@ def test_adapter(kind: str, tmp_path: Path) -> None:
         favourable=("yes",),
         target="y",
     )
+    if kind.startswith("image_"):
+        batch = np.random.default_rng(0).random((5, 1, 12, 12), dtype=np.float32)
+        check_image_adapter(adapter, source, batch)
+        return
     # Stored scores are read from the data; a model is given its features only.
     check_adapter(adapter, source, data() if kind == "predictions" else data()[["a", "b"]])
 

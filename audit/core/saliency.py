@@ -152,15 +152,19 @@ class Closed:
         self.bias = found.bias
 
     def logits(self) -> Floats:
+        """Of the map as it is, shape (C,)."""
         return np.asarray(self.parts.sum(axis=0) + self.bias)
 
     def masked(self, keep: Floats) -> Floats:
+        """With cells scaled by each row of `keep`: logits (k, C)."""
         return np.asarray(keep @ self.parts + self.bias)
 
     def swapped(self, cell: int, candidates: Ints) -> Floats:
+        """With one cell replaced by each candidate: logits (m, C)."""
         return np.asarray(self.logits() - self.parts[cell] + self.pool[candidates])
 
     def swap(self, cell: int, candidate: int) -> None:
+        """Replaces a cell; candidate -1 puts the original back."""
         self.parts[cell] = self.original[cell] if candidate < 0 else self.pool[candidate]
 
 
@@ -183,12 +187,16 @@ class Batched:
         self.pool, self.size, self.head = pool, size, head
 
     def logits(self) -> Floats:
+        """Of the map as it is, shape (C,)."""
         return np.asarray(self.head(maps_of(self.cells[None], self.size))[0])
 
     def masked(self, keep: Floats) -> Floats:
+        """With cells scaled by each row of `keep`: logits (k, C)."""
         return self._asked(len(keep), lambda rows: self.cells[None] * keep[rows][:, :, None].astype(np.float32))
 
     def swapped(self, cell: int, candidates: Ints) -> Floats:
+        """With one cell replaced by each candidate: logits (m, C)."""
+
         def edited(rows: slice) -> NDArray[np.float32]:
             chosen = candidates[rows]
             maps = np.repeat(self.cells[None], len(chosen), axis=0)
@@ -198,6 +206,7 @@ class Batched:
         return self._asked(len(candidates), edited)
 
     def swap(self, cell: int, candidate: int) -> None:
+        """Replaces a cell; candidate -1 puts the original back."""
         self.cells[cell] = self.original[cell] if candidate < 0 else self.pool[candidate]
 
     def _asked(self, count: int, made: Callable[[slice], NDArray[np.float32]]) -> Floats:
