@@ -35,8 +35,9 @@ def head(cells: list[dict[str, Any]], results: list[dict[str, Any]], census: Any
     text += paragraph(
         f"""Written by `make bench`; nothing is typed by hand. Measured on
         {between} on a shared machine of {os.cpu_count()} cores. The load average was {min(loads):.1f} to
-        {max(loads):.1f}: a wall time says less than
-        the ratio of two that were taken side by side. Our searches: the package with the digest `{code}`. The processes took {minutes:.0f} minutes in all, making data, models and environments not counted."""
+        {max(loads):.1f}: a wall time says less than the ratio of two that were taken side by side. Our searches: the
+        package with the digest `{code}`. The processes took {minutes:.0f} minutes in all, making data, models and
+        environments not counted."""
     )
     return text + bullets(
         [

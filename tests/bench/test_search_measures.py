@@ -1,9 +1,13 @@
 """The measures of the comparison of searches, against hand calculation."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import search_chart as chart
+from search_data import Task
 from search_measures import KINDS, broken, common, gap, gower, mad_l1, nearest, spreads, verdict
+from search_tables import Group, Judge, cost, gaps, ratios, solved_by_all, violations
 
 FEATURES = (
     {"name": "age", "levels": 0, "low": 20.0, "high": 60.0, "change": "increase"},
@@ -113,3 +117,69 @@ def test_bars_are_drawn_to_a_logarithmic_scale() -> None:
     drawn = [float(r.get("width", "")) for r in root.iter() if r.tag.endswith("rect") and r.get("x")]
     span = chart.WIDTH - chart.LEFT - chart.RIGHT
     assert drawn == pytest.approx([2.0, span / 2, span])
+
+
+def cell(method: str, seed: int, wall: float, codes: list[list[float] | None], said: str = "") -> dict[str, Any]:
+    """A result as a process leaves it, over the rows 0, 1 and so on."""
+    given = {"method": method, "seed": seed, "rows": list(range(len(codes)))}
+    return {
+        "cell": given,
+        "wall": wall,
+        "cpu": wall / 2,
+        "rows_done": len(codes),
+        "found": codes,
+        "said": [said] * len(codes),
+        "model": {"rows": 40.0, "calls": 4.0, "share": 0.5},
+        "fit": {"cpu": 0.1},
+        "reads_trees": False,
+        "peak_mb": 100.0,
+    }
+
+
+def group() -> Group:
+    """Two rows, an exact search that proves both, our fast search and a peer that solves one row of two."""
+    task = Task("toy", FEATURES, np.repeat(A, 4, axis=0), np.array([0, 0, 1, 1]), np.array([True] * 4))
+    judge = Judge(task, lambda rows: (np.asarray(rows)[:, 0] > 33).astype(float))
+    results = [
+        cell("treecf-exact", 0, 9.0, [[34.0, 0.0, 1.0, 0.5], [34.0, 0.0, 1.0, 0.5]], "optimal"),
+        cell("ours-fast", 0, 0.2, [[35.0, 0.0, 1.0, 0.5], [34.0, 0.0, 1.0, 0.5]]),
+        cell("peer", 0, 60.0, [[38.0, 0.0, 0.0, 0.5], [32.0, 0.0, 1.0, 0.5]]),
+        cell("idle", 0, 60.0, [None, None]),
+    ]
+    cells = {(r["cell"]["method"], 0): judge.judge(r) for r in results}
+    turns = {0: [cell("ours-fast", 0, 0.4, [None, None]), cell("ours-fast", 0, 0.6, [None, None])]}
+    return Group("toy", "lightgbm", task, cells, turns)
+
+
+def test_cost_is_per_counterfactual_that_flips() -> None:
+    found = cost(group().of("peer"))
+    assert (found["flipped"], found["given"], found["done"], found["wall"]) == (1, 2, 2, 60_000.0)
+    assert (found["rows"], found["calls"]) == (40.0, 4.0)
+    assert cost(group().of("idle"))["wall"] is None
+
+
+def test_a_ratio_is_per_row_against_the_median_of_our_runs() -> None:
+    # 60 s over 2 rows against the median of 0.2, 0.4 and 0.6 s over 2 rows.
+    found = ratios(group(), "peer")
+    assert (found["wall_median"], found["cpu_median"], found["rows"]) == (pytest.approx(150), pytest.approx(150), 2)
+    assert ratios(group(), "nobody")["wall_median"] is None
+
+
+def test_gaps_are_against_proved_rows_and_leave_out_what_breaks_a_rule() -> None:
+    found = gaps(group())
+    assert (found[""]["proved"], found[""]["asked"]) == (2, 2)
+    # Changes of 5 and 4 years against 4 and 4.
+    assert found["ours-fast"]["mean"] == pytest.approx(9 / 8 - 1)
+    assert (found["ours-fast"]["found"], found["ours-fast"]["within"]) == (1.0, 0.5)
+    assert "peer" not in found
+    assert found["ours-fast"]["model_rows"] == 20.0
+
+
+def test_rows_that_all_solved_are_those_that_flip_everywhere() -> None:
+    assert solved_by_all(group(), ["ours-fast", "peer"]).tolist() == [0]
+    assert solved_by_all(group(), ["ours-fast", "treecf-exact"]).tolist() == [0, 1]
+
+
+def test_violations_are_counted_by_kind_and_by_row() -> None:
+    found = violations(group().of("peer"))
+    assert (found["immutable"], found["not flipped"], found["any"]) == (1, 1, 2)
