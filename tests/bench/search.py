@@ -4,7 +4,7 @@ Each cell (data, model, search, seed) runs in a process of its own, in the envir
 `.bench/results`: a run that was ended goes on where it was. Delete that folder to measure everything in one run. Only
 the standard library is needed here.
 
-`search.py [--rows N] [--seeds N] [--only WORD]`: fewer rows or seeds, or only the cells whose name holds a word.
+`search.py [--seeds N] [--only WORD]`: fewer seeds, or only the cells whose name holds a word, and then no page.
 """
 
 import argparse
@@ -50,6 +50,8 @@ SEEDS = 3
 BUDGET = 30.0
 """Seconds that a library may take for the rows of a cell; the searches whose ratios are asked for have no limit."""
 UNLIMITED = 3600.0
+SLOW = ("dice", "treecf-exact")
+"""Searches that are asked for the first 100 of the rows only."""
 SCALES = ("n", "d", "reference", "k", "profile", "run")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -76,6 +78,17 @@ def digest(*paths: Path) -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             sha.update(file.read_bytes())
     return sha.hexdigest()[:16]
+
+
+def prepare(python: Path) -> None:
+    """Makes data, models and rows where they were not made by this code."""
+    stamp = CACHE / "prepared.txt"
+    made_by = digest(*[HERE / f"search_{name}.py" for name in ("data", "models", "prepare")])
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != made_by:
+        subprocess.run(
+            [str(python), str(HERE / "search_prepare.py"), str(CACHE)], check=True, env=os.environ | ONE_THREAD
+        )
+        stamp.write_text(made_by, encoding="utf-8")
 
 
 def own_code() -> str:
@@ -105,7 +118,7 @@ def applies(data: str, model: str, method: str) -> bool:
     return method not in FREE or (model == "lightgbm" and data != "caravan")
 
 
-def cells(seeds: int, rows: int) -> Iterator[dict[str, Any]]:
+def cells(seeds: int) -> Iterator[dict[str, Any]]:
     """Every cell, seed by seed; on census with LightGBM our fast search stands before each peer, once more."""
     chosen = json.loads((CACHE / "queries.json").read_text(encoding="utf-8"))
     for seed in range(seeds):
@@ -119,7 +132,7 @@ def cells(seeds: int, rows: int) -> Iterator[dict[str, Any]]:
                 "model": model,
                 "seed": seed,
                 "warm": query[:1],
-                "rows": query[1 : rows + 1],
+                "rows": query[1:],
                 "threads": 1,
             }
             head = (data, model) == ("census", "lightgbm")
@@ -127,7 +140,8 @@ def cells(seeds: int, rows: int) -> Iterator[dict[str, Any]]:
             for method in order[seed:] + order[:seed]:
                 if head and method in PEERS:
                     yield given | {"method": "ours-fast", "turn": PEERS.index(method) + 1, "budget_s": UNLIMITED}
-                yield given | {"method": method, "budget_s": UNLIMITED if head else BUDGET}
+                asked = given["rows"][:100] if method.startswith(SLOW) else given["rows"]
+                yield given | {"method": method, "rows": asked, "budget_s": UNLIMITED if head else BUDGET}
 
 
 def name_of(cell: dict[str, Any], code: Path) -> str:
@@ -172,7 +186,6 @@ def run(python: Path, script: str, cell: dict[str, Any], name: str, code: Path) 
 def main() -> None:
     """Measures what is not measured yet, and writes the page."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--only", default="")
     asked = parser.parse_args()
@@ -182,7 +195,7 @@ def main() -> None:
             [str(ours), str(HERE / "search_prepare.py"), str(CACHE)], check=True, env=os.environ | ONE_THREAD
         )
     code = keep_code()
-    jobs = [(name_of(cell, code), "search_run.py", cell) for cell in cells(asked.seeds, asked.rows)]
+    jobs = [(name_of(cell, code), "search_run.py", cell) for cell in cells(asked.seeds)]
     for what in SCALES:
         name = f"scale-{what}-{digest(HERE / 'search_scale.py')}-{code.name}"
         jobs.append((name, "search_scale.py", {"what": what, "cache": str(CACHE), "method": "ours"}))

@@ -100,8 +100,9 @@ def gap(measured: np.ndarray, proved: np.ndarray) -> dict[str, float]:
 
 
 def common(solved: dict[str, np.ndarray]) -> np.ndarray:
-    """Positions that every method solved; each entry is shape (n,), True where it did."""
-    return np.flatnonzero(np.all(list(solved.values()), axis=0))
+    """Positions that every method solved; each entry is shape (n,), True where it did, for the n rows it was asked."""
+    n = min(map(len, solved.values()))
+    return np.flatnonzero(np.all([entry[:n] for entry in solved.values()], axis=0))
 
 
 def verdict(value: float | None, limit: float, side: str, n: int | None = None, least: int = 0) -> str:

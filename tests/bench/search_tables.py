@@ -219,7 +219,7 @@ def gaps(group: Group) -> dict[str, dict[str, Any]]:
         return {}
     proved = np.array([said == "optimal" for said in exact.result["said"]])
     proved = proved & exact.solved[: len(proved)]
-    best = np.full(len(exact.solved), np.nan)
+    best = np.full(max(len(cell.solved) for cell in group.cells.values()), np.nan)
     best[exact.rows] = exact.measures["gower"]
     out: dict[str, dict[str, Any]] = {
         "": {"proved": int(proved.sum()), "asked": len(proved), "gower": float(np.nanmean(best))}

@@ -92,6 +92,8 @@ def test_the_gap_is_of_means() -> None:
 def test_common_rows_are_those_that_all_solved() -> None:
     solved = {"a": np.array([True, True, False]), "b": np.array([True, False, True])}
     assert common(solved).tolist() == [0]
+    assert common(solved | {"asked for two": np.array([False, True])}).tolist() == []
+    assert common({"all": np.array([True, True, True]), "asked for two": np.array([True, True])}).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
