@@ -83,7 +83,7 @@ def spread(runs: Sequence[Any], rows: int) -> Iterator[str]:
     yield (
         f"Comprehensiveness of CID (mixed) less that of SHAP, on the same {rows} rows, where it misses -.03: mean "
         f"over {SEEDS} seeds of the draws and deviation over them; seeds below -.03; interval over rows (two standard "
-        "errors of the difference of each row); and one seed with {MORE} times the repeats.\n"
+        f"errors of the difference of each row); and one seed with {MORE} times the repeats.\n"
     )
     head = ["data and model", "mean", "sd over seeds", "seeds below -.03", "over rows", f"{MORE} times the repeats"]
     yield from table(head, lines)
