@@ -19,9 +19,12 @@ from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table
 from audit.search.cheapest.beam import expand, singles
 from audit.search.cheapest.hunt import Hunt
-from audit.search.cheapest.moves import Grid, single_moves
-from audit.search.cheapest.polish import revert, shrink, sparsify
+from audit.search.cheapest.moves import Grid, jumps, single_moves
+from audit.search.cheapest.polish import revert, shrink, sparsify, trade
 from audit.search.cheapest.prices import Prices
+
+PROBES = 4
+"""Rows of the reference on which it is tried out where the scores change as one feature does."""
 
 NEIGHBOURS = 6
 """Neighbours that are asked for at first; the nearest that flip are where the search starts."""
@@ -34,7 +37,7 @@ CHOICES = (
     Choice("CHEAPEST-02", "cost of changing a feature at all", "0.02", "fewer features for hardly longer ways"),
     Choice("CHEAPEST-03", "effort", "fast", "quality looks at about four times as many rows for a few percent of cost"),
     Choice("CHEAPEST-04", "counterfactuals per row", "1", "further ones change another set of features each"),
-    Choice("CHEAPEST-05", "reference rows looked at first", "2000", "they bound the cost; more hardly change the end"),
+    Choice("CHEAPEST-05", "reference rows looked at first", "1000", "they bound the cost; more hardly change the end"),
     Choice("CHEAPEST-06", "values that moves are chosen from", "data, or splits", "splits where the model names them"),
     Choice("CHEAPEST-07", "ties", "first found", "the result must not depend on how rows are batched"),
     Choice("CHEAPEST-08", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
@@ -61,13 +64,20 @@ class Effort(NamedTuple):
     width: int
     depth: int
     swaps: int
+    bold: int
+    trades: int
+    extra: int
     rounds: int
     tolerance: float
 
 
 EFFORTS = {
-    "fast": Effort(chunk=1000, goals=1, values=12, width=8, depth=4, swaps=2, rounds=2, tolerance=0.02),
-    "quality": Effort(chunk=250, goals=3, values=48, width=32, depth=5, swaps=2, rounds=3, tolerance=0.001),
+    "fast": Effort(
+        chunk=1000, goals=1, values=14, width=8, depth=4, swaps=2, bold=1, trades=8, extra=2, rounds=2, tolerance=0.02
+    ),
+    "quality": Effort(
+        chunk=250, goals=3, values=48, width=32, depth=5, swaps=2, bold=2, trades=32, extra=3, rounds=2, tolerance=0.001
+    ),
 }
 
 
@@ -107,7 +117,7 @@ class Cheapest(Generator):
     effort: Literal["fast", "quality"] = "fast"
     per_change: float = Field(default=0.02, ge=0)
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    reference_rows: int = Field(default=2_000, ge=1)
+    reference_rows: int = Field(default=1_000, ge=1)
     reference_seed: int = Field(default=0, ge=0)
     proof_rows: int = Field(default=5_000, ge=0)
 
@@ -133,13 +143,18 @@ class Cheapest(Generator):
         search = _Search(
             Queries(rows.codes, before, policy, ctx.inputs.decision, asked),
             Prices(policy.schema, self._weights(policy.schema), self.per_change),
-            Grid.of(policy, ctx.inputs.reference.codes, _splits(ctx, policy)),
+            self._grid(ctx, policy),
             EFFORTS[self.effort],
             self.per_row,
         )
         if len(rows):
             self._search(ctx, search)
         return search.found(ctx.model.rows - spent - int(asked.rows.sum()))
+
+    def _grid(self, ctx: Context, policy: Policy) -> Grid:
+        reference = ctx.inputs.reference.codes
+        probes = reference[chosen_rows(len(reference), PROBES, self.reference_seed)]
+        return Grid.of(policy, reference, _splits(ctx, policy), lambda values: jumps(ctx.model, probes, values))
 
     def _weights(self, schema: FeatureSchema) -> Floats:
         if unknown := [name for name in self.weights if name not in schema.names]:
@@ -168,8 +183,7 @@ def _splits(ctx: Context, policy: Policy) -> list[Floats | None]:
     model = ctx.model.model
     if not isinstance(model, Thresholds):
         return [None] * len(policy.schema)
-    tables = [model.thresholds(f.name) if f.kind == "numeric" else None for f in policy.schema.features]
-    return [None if table is None else table.ravel() for table in tables]
+    return [model.thresholds(f.name) if f.kind == "numeric" else None for f in policy.schema.features]
 
 
 @dataclass
@@ -226,17 +240,18 @@ class _Search:
     def _round(self, hunt: Hunt) -> None:
         """The table of moves, the beam over it, and what makes its results cheaper."""
         effort, wanted = self.effort, self.wanted
-        width = effort.width + wanted - 1
+        width, lanes = effort.width + wanted - 1, wanted + effort.extra
         moves = single_moves(hunt, self.grid, effort.values)
         states = singles(hunt, moves, width)
         for _ in range(effort.depth - 1):
             states = expand(hunt, moves, states, width)
-        shrink(hunt, wanted, effort.tolerance)
+        shrink(hunt, self.grid, lanes, effort.tolerance)
         for _ in range(effort.swaps):
-            states = revert(hunt, moves, wanted, width)
-            for _ in range(2):
+            states = revert(hunt, moves, lanes, width)
+            for _ in range(effort.bold):
                 states = expand(hunt, moves, states, width, bold=True)
-            shrink(hunt, wanted, effort.tolerance)
+            trade(hunt, moves, lanes, effort.trades)
+            shrink(hunt, self.grid, lanes, effort.tolerance)
 
     def _settle(self, hunt: Hunt) -> None:
         """Asks for the best once more, in another order and in other batches, and takes what still flips."""

@@ -13,7 +13,7 @@ from audit.search.cheapest.prices import Prices, lift
 
 Bools = NDArray[np.bool_]
 
-SPARE = 1
+SPARE = 3
 """Counterfactuals that are kept beyond those wanted, for the case that one does not pass the last check."""
 
 
@@ -27,6 +27,7 @@ class Hunt:
         codes: shape (n, wanted + SPARE, d), the cheapest first.
         costs: shape (n, wanted + SPARE), infinite where there is none.
         lifts: shape (n, wanted + SPARE), how far each is beyond the flip, in log-odds, as far as that is known.
+        short: shape (n, wanted + SPARE), whether its values were moved back towards the row as far as they go.
     """
 
     queries: Queries
@@ -38,6 +39,7 @@ class Hunt:
     codes: Floats = field(init=False)
     costs: Floats = field(init=False)
     lifts: Floats = field(init=False)
+    short: Bools = field(init=False)
     seen: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,6 +48,7 @@ class Hunt:
         self.codes = np.repeat(self.rows[:, None, :], slots, axis=1)
         self.costs = np.full((len(self.block), slots), np.inf)
         self.lifts = np.zeros(self.costs.shape)
+        self.short = np.zeros(self.costs.shape, dtype=bool)
         self.seen = np.empty(0, dtype=np.uint64)
 
     @property
@@ -88,6 +91,7 @@ class Hunt:
         codes = np.concatenate([self.codes[touched[old], slot], codes])
         costs = np.concatenate([self.costs[touched[old], slot], costs])
         lifts = np.concatenate([self.lifts[touched[old], slot], lifts])
+        short = np.concatenate([self.short[touched[old], slot], np.zeros(len(lifts) - len(old), dtype=bool)])
         # What was there first stays first among equals.
         order = np.lexsort((costs, which))
         which, codes, costs, lifts = which[order], codes[order], costs[order], lifts[order]
@@ -99,6 +103,7 @@ class Hunt:
         self.costs[which[kept], place] = costs[kept]
         self.codes[which[kept], place] = codes[kept]
         self.lifts[which[kept], place] = lifts[kept]
+        self.short[which[kept], place] = short[order][kept]
 
     def lanes(self, most: int) -> tuple[Ints, Ints]:
         """The counterfactuals that are known, the `most` cheapest of each query, as (query, slot)."""

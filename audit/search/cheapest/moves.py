@@ -1,40 +1,74 @@
 """The table of single moves: for each query, values of one feature that cost less than the best counterfactual."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.core.counterfactuals import change_of, changed
-from audit.core.model import Ints
+from audit.core.model import Ints, Scorer
 from audit.core.policy import Policy
 from audit.core.table import Floats
 from audit.search.cheapest.hunt import Hunt
-from audit.search.cheapest.prices import LEAST, Prices
+from audit.search.cheapest.prices import LEAST, Prices, lift
+
+Bools = NDArray[np.bool_]
+
+PROBED = 128
+"""Values of one feature at which the probes are asked for."""
+
+EVEN = 0.2
+"""What each value counts at least, as a share of the mean change from one value to the next."""
 
 VALUES = 4096
 """Values of one feature that are held at most to choose moves from; beyond, every so many of the sorted ones."""
 
 
 class Moves(NamedTuple):
-    """Single moves of each of n queries: of F features at most P each, by rising cost and rising gain.
+    """M single moves of n queries, by query and feature, of each feature by rising cost and rising gain.
 
     Attributes:
-        features: shape (F,), the features that move.
-        value: shape (n, F, P), the new code.
-        cost: shape (n, F, P), what the move costs; infinite where there is none.
-        gain: shape (n, F, P), by how much it raises the log-odds of a flip, from the row as it is.
+        which: shape (M,), the query.
+        feature: shape (M,), the feature that moves.
+        value: shape (M,), its new code.
+        cost: shape (M,), what the move costs.
+        gain: shape (M,), by how much it raises the log-odds of a flip, from the row as it is.
+        first: shape (n * d + 1,), where the moves of each query and feature begin.
         rate: shape (n,), the best gain per cost.
         start: shape (n,), log-odds of the row as it is.
     """
 
-    features: Ints
+    which: Ints
+    feature: Ints
     value: Floats
     cost: Floats
     gain: Floats
+    first: Ints
     rate: Floats
     start: Floats
+
+    def of_queries(self, which: Ints) -> tuple[Ints, Ints]:
+        """All moves of some queries (m,): positions in `which`, and of the moves."""
+        d = (len(self.first) - 1) // max(len(self.rate), 1)
+        return _ranges(self.first[which * d], self.first[(which + 1) * d])
+
+    def of_features(self, which: Ints, feature: Ints) -> tuple[Ints, Ints]:
+        """All moves of some queries and features (m,): positions in `which`, and of the moves."""
+        d = (len(self.first) - 1) // max(len(self.rate), 1)
+        return _ranges(self.first[which * d + feature], self.first[which * d + feature + 1])
+
+
+def _ranges(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
+    """The numbers of some ranges one after the other, with the range that each belongs to in front."""
+    sizes = stop - start
+    owner = np.repeat(np.arange(len(start)), sizes)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + start[owner]
+
+
+Probed = Callable[[Sequence[Floats]], Sequence[Floats]]
+"""From the values of each feature to how much the scores change up to each of them."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +77,21 @@ class Grid:
 
     Attributes:
         values: for each of d features its candidate codes, ascending; empty where it cannot change.
+        jumps: for each of them as many numbers, how much the scores change up to each of its values, summed up.
+        complete: shape (d,), whether the scores of the model are constant between neighbouring ones.
     """
 
     policy: Policy
     values: Sequence[Floats]
+    jumps: Sequence[Floats]
+    complete: Bools
 
     @classmethod
-    def of(cls, policy: Policy, reference: Floats, splits: Sequence[Floats | None]) -> "Grid":
-        """From the rows of the reference (m, d), or the splits of a model of trees where they are known."""
+    def of(cls, policy: Policy, reference: Floats, splits: Sequence[Floats | None], probed: Probed) -> "Grid":
+        """From the rows of the reference (m, d), or the splits of a model, (k, 2) each, where it names them."""
         columns = [cls._column(policy, j, reference[:, j], splits[j]) for j in range(len(policy.schema))]
-        return cls(policy, columns)
+        known = [part is not None and len(column) < VALUES for part, column in zip(splits, columns, strict=True)]
+        return cls(policy, columns, probed(columns), np.array(known, dtype=bool) & (policy.step == 0))
 
     @staticmethod
     def _column(policy: Policy, j: int, column: Floats, splits: Floats | None) -> Floats:
@@ -61,7 +100,10 @@ class Grid:
             return np.empty(0)
         if feature.levels:
             return np.arange(len(feature.levels), dtype=np.float64)
-        values = np.unique(column[np.isfinite(column)] if splits is None else splits)
+        if splits is None:
+            values = np.unique(column[np.isfinite(column)])
+        else:
+            values = np.unique([np.floor(splits[:, 0]), np.ceil(splits[:, 1])] if policy.whole[j] else splits)
         values = np.unique(np.append(values, [end for end in (policy.low[j], policy.high[j]) if np.isfinite(end)]))
         if len(values) > VALUES:
             values = values[np.unique(np.linspace(0, len(values) - 1, VALUES).astype(np.int64))]
@@ -94,6 +136,16 @@ class Grid:
         cost[useless] = np.inf
         return value, cost
 
+    def between(self, j: int, x: Floats, fails: Floats, works: Floats) -> Floats:
+        """From present values x an allowed value about half way between two of feature j, or one of the two."""
+        middle = (fails + works) / 2
+        if self.complete[j]:
+            start = np.searchsorted(self.values[j], np.minimum(fails, works), side="right")
+            stop = np.searchsorted(self.values[j], np.maximum(fails, works))
+            inside = np.clip(np.searchsorted(self.values[j], middle), start, np.maximum(stop - 1, start))
+            middle = np.where(start < stop, self.values[j][np.minimum(inside, len(self.values[j]) - 1)], works)
+        return np.asarray(self.policy.reach(j, x, middle))
+
     def _within(self, j: int, x: Floats, reach: Floats, size: int) -> Floats:
         """For each row `size` of the values, spread evenly over the places within reach of x, shape (n, size)."""
         values, scale = self.values[j], self.policy.schema.features[j].scale
@@ -103,9 +155,13 @@ class Grid:
         high = np.where(self.policy.up[j] | np.isnan(x), here + room, here)
         start = np.searchsorted(values, low)
         stop = np.maximum(np.searchsorted(values, high, side="right"), start + 1)
-        steps = np.linspace(0, 1, size)
-        place = start[:, None] + np.rint(steps * (stop - 1 - start)[:, None]).astype(np.int64)
-        return np.asarray(values[np.minimum(place, len(values) - 1)])
+        start, stop = np.minimum(start, len(values) - 1), np.minimum(stop, len(values))
+        jumps = self.jumps[j]
+        low, high = jumps[start], jumps[stop - 1]
+        place = np.searchsorted(jumps, low[:, None] + np.linspace(0, 1, size) * (high - low)[:, None])
+        # A jump lies between two values: on the way up the upper one is beyond it, on the way down the lower.
+        place = place - (values[np.minimum(place, len(values) - 1)] <= here[:, None])
+        return np.asarray(values[np.clip(place, start[:, None], stop[:, None] - 1)])
 
 
 def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
@@ -116,42 +172,64 @@ def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
     """
     n, d = hunt.rows.shape
     tables = [grid.moves(j, hunt.prices, hunt.rows[:, j], hunt.bound, size) for j in range(d)]
-    features = np.array([j for j in range(d) if np.isfinite(tables[j][1]).any()], dtype=np.int64)
-    places = [np.nonzero(np.isfinite(tables[j][1])) for j in features]
-    which = np.concatenate([np.arange(n), *(at[0] for at in places)])
-    codes = hunt.rows[which]
-    ends = np.cumsum([n, *(len(at[0]) for at in places)])
-    for j, at, start, stop in zip(features, places, ends[:-1], ends[1:], strict=True):
-        codes[start:stop, j] = tables[j][0][at]
-    lifts, _ = hunt.ask(which, codes)
-    hunt.unseen(which, codes)
-    shape = (n, len(features), size + 1)
-    moves = Moves(
-        features, np.zeros(shape), np.full(shape, np.inf), np.full(shape, -np.inf), np.full(n, LEAST), lifts[:n]
-    )
-    for f, (j, at, start, stop) in enumerate(zip(features, places, ends[:-1], ends[1:], strict=True)):
-        gain = np.full(tables[j][1].shape, -np.inf)
-        gain[at] = lifts[start:stop] - moves.start[at[0]]
-        _enter(moves, f, tables[j], gain, hunt.bound)
-    with np.errstate(invalid="ignore"):
-        rates = np.where(np.isfinite(moves.cost), moves.gain / np.maximum(moves.cost, LEAST), LEAST)
-    np.maximum(moves.rate, rates.max(axis=(1, 2), initial=LEAST), out=moves.rate)
-    return moves
+    places = [np.nonzero(np.isfinite(cost)) for _, cost in tables]
+    feature = np.repeat(np.arange(d), [len(at[0]) for at in places])
+    which = np.concatenate([at[0] for at in places])
+    value = np.concatenate([table[0][at] for table, at in zip(tables, places, strict=True)])
+    cost = np.concatenate([table[1][at] for table, at in zip(tables, places, strict=True)])
+    asked = np.concatenate([np.arange(n), which])
+    codes = hunt.rows[asked]
+    codes[np.arange(n, len(codes)), feature] = value
+    hunt.unseen(asked, codes)
+    lifts, _ = hunt.ask(asked, codes)
+    start, gain = lifts[:n], lifts[n:] - lifts[which]
+    # What has become too dear since, or gains nothing over a cheaper move of the feature, is of no use.
+    order = np.lexsort((cost, feature, which))
+    order = order[(gain[order] > 0) & (cost[order] < hunt.bound[which[order]])]
+    order = order[_record(which[order] * d + feature[order], gain[order])]
+    which, feature, value, cost, gain = which[order], feature[order], value[order], cost[order], gain[order]
+    rate = np.full(n, LEAST)
+    np.maximum.at(rate, which, gain / np.maximum(cost, LEAST))
+    first = np.searchsorted(which * d + feature, np.arange(n * d + 1))
+    return Moves(which, feature, value, cost, gain, first, rate, start)
 
 
-def _enter(moves: Moves, f: int, table: tuple[Floats, Floats], gain: Floats, bound: Floats) -> None:
-    """Enters those moves of a feature to which no other that costs less, or the same, gains as much."""
-    value, cost = table
-    size = moves.cost.shape[2]
-    order = np.argsort(cost, axis=1, kind="stable")
-    value, cost, gain = (np.take_along_axis(part, order, axis=1) for part in (value, cost, gain))
-    best = np.maximum.accumulate(np.maximum(gain, 0.0), axis=1)
-    worth = cost < bound[:, None]
-    worth[:, :1] &= gain[:, :1] > 0
-    worth[:, 1:] &= gain[:, 1:] > best[:, :-1]
-    order = np.argsort(~worth, axis=1, kind="stable")[:, :size]
-    m = order.shape[1]
-    kept = np.take_along_axis(worth, order, axis=1)
-    moves.value[:, f, :m] = np.take_along_axis(value, order, axis=1)
-    moves.cost[:, f, :m] = np.where(kept, np.take_along_axis(cost, order, axis=1), np.inf)
-    moves.gain[:, f, :m] = np.where(kept, np.take_along_axis(gain, order, axis=1), -np.inf)
+def _record(group: Ints, gain: Floats) -> Ints:
+    """The positions at which a gain is higher than all before it of the same group; groups stand together."""
+    if not len(group):
+        return np.empty(0, dtype=np.int64)
+    # Ranks are whole numbers: with the number of the group in front, no group meets the one before it.
+    values, inverse = np.unique(gain, return_inverse=True)
+    place = np.cumsum(np.diff(group, prepend=group[0]) > 0) * len(values) + inverse
+    top = np.maximum.accumulate(place)
+    return np.flatnonzero(np.concatenate([[True], place[1:] > top[:-1]]))
+
+
+def jumps(scorer: Scorer, rows: Floats, values: Sequence[Floats]) -> list[Floats]:
+    """How much the log-odds of some rows (k, d) change up to each value of each feature, summed up.
+
+    Of many values some are asked for; what changes between two of these is spread evenly over the values between.
+    Square roots are summed, so that small changes are not lost beside a large one, and a little is added for each
+    value, so that none is passed over where nothing changes.
+    """
+    decision = scorer.decision
+    before = decision.outcome(scorer.probabilities(rows))
+    places = [np.unique(np.linspace(0, len(v) - 1, min(len(v), PROBED)).astype(np.int64)) for v in values]
+    blocks = []
+    for j, (column, at) in enumerate(zip(values, places, strict=True)):
+        codes = np.repeat(rows[:, None, :], len(at), axis=1)
+        codes[:, :, j] = column[at]
+        blocks.append(codes.reshape(-1, rows.shape[1]))
+    owner = np.concatenate([np.repeat(np.arange(len(rows)), len(at)) for at in places])
+    lifts = lift(decision, scorer.probabilities(np.concatenate(blocks)), before[owner])
+    parts = np.split(lifts, np.cumsum([len(block) for block in blocks])[:-1])
+    return [_summed(at, part.reshape(len(rows), -1)) for at, part in zip(places, parts, strict=True)]
+
+
+def _summed(places: Ints, lifts: Floats) -> Floats:
+    """What changes up to each value, from log-odds (k, m) at m of their places."""
+    if not len(places):
+        return np.empty(0)
+    gaps = np.diff(places)
+    each = np.sqrt(np.append(0.0, np.repeat(np.abs(np.diff(lifts, axis=1)).mean(axis=0) / gaps, gaps)))
+    return np.asarray(np.cumsum(each + EVEN * max(float(each.mean()), LEAST)))

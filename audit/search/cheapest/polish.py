@@ -4,10 +4,11 @@ import numpy as np
 
 from audit.core.counterfactuals import change_of, changed
 from audit.core.model import Ints
+from audit.core.neighbours import rank
 from audit.core.table import Floats
-from audit.search.cheapest.beam import Rows, States, states_of
+from audit.search.cheapest.beam import States, lowest, promising
 from audit.search.cheapest.hunt import Hunt
-from audit.search.cheapest.moves import Moves
+from audit.search.cheapest.moves import Grid, Moves
 from audit.search.cheapest.prices import LEAST
 
 
@@ -62,6 +63,23 @@ def _longest_run(hunt: Hunt, which: Ints, state: Floats) -> Floats:
     return np.asarray(np.where(place < works[:, None], x, state))
 
 
+def best_states(hunt: Hunt, moves: Moves, most: int) -> States:
+    """The best counterfactuals of each query as states."""
+    which, slot = hunt.lanes(most)
+    return _as_states(hunt, moves, which, hunt.codes[which, slot], hunt.lifts[which, slot])
+
+
+def _as_states(hunt: Hunt, moves: Moves, which: Ints, codes: Floats, lifts: Floats) -> States:
+    """Rows that the model has answered for as states; a change gains what the dearest move that costs no more does."""
+    parts = hunt.prices.parts(hunt.rows[which], codes)
+    gains = np.zeros(parts.shape)
+    lane, feature = np.nonzero(parts > 0)
+    pair, move = moves.of_features(which[lane], feature)
+    within = moves.cost[move] <= parts[lane, feature][pair]
+    np.maximum.at(gains, (lane[pair[within]], feature[pair[within]]), moves.gain[move[within]])
+    return States(which, codes, parts.sum(axis=1), lifts, parts, gains)
+
+
 def revert(hunt: Hunt, moves: Moves, most: int, width: int) -> States:
     """The best counterfactuals with one feature set back, and as they are: states to go on from."""
     which, slot = hunt.lanes(most)
@@ -77,22 +95,48 @@ def revert(hunt: Hunt, moves: Moves, most: int, width: int) -> States:
     owner = np.concatenate([owner[~fine], which])
     rest = np.concatenate([rest[~fine], hunt.codes[which, slot]])
     lifts = np.concatenate([lifts[~fine], hunt.lifts[which, slot]])
-    parts = hunt.prices.parts(hunt.rows[owner], rest)
-    rows = Rows(owner, rest, parts.sum(axis=1), lifts, parts, _known(moves, owner, parts))
-    return states_of(hunt, rows, moves, width, least=False)
+    return promising(hunt, moves, _as_states(hunt, moves, owner, rest, lifts), width, within=False)
 
 
-def _known(moves: Moves, which: Ints, parts: Floats) -> Floats:
-    """What the change of each feature gains alone: the gain of the dearest move that costs no more; shape (m, d)."""
-    gains = np.zeros(parts.shape)
-    for f, j in enumerate(moves.features):
-        rows = np.flatnonzero(parts[:, j] > 0)
-        within = moves.cost[which[rows], f] <= parts[rows, j, None]
-        gains[rows, j] = np.where(within, moves.gain[which[rows], f], 0.0).max(axis=1, initial=0.0)
-    return gains
+def trade(hunt: Hunt, moves: Moves, most: int, tried: int) -> None:
+    """Less of one feature for more of another: pairs of moves that would make the best counterfactuals cheaper.
+
+    Each changed feature is given each other value of the table, or its own back. With that goes the move of another
+    feature that gains most of those that keep the whole cheaper than what is known: if that does not flip, no cheaper
+    one will, as a rule. The `tried` pairs of each counterfactual that should be furthest beyond the flip are asked for.
+    """
+    first, owner, own = _less(hunt, moves, best_states(hunt, moves, most))
+    option, second = moves.of_queries(first.which)
+    to = moves.feature[second]
+    cost = first.cost[option] - first.parts[option, to] + moves.cost[second]
+    fits = (cost < hunt.bound[first.which[option]]) & (to != own[option])
+    option, second, to = option[fits], second[fits], to[fits]
+    lift = first.lift[option] - first.gains[option, to] + moves.gain[second]
+    chosen = lowest(-lift, option)
+    chosen = chosen[np.lexsort((-lift[chosen], owner[option[chosen]]))]
+    chosen = chosen[rank(owner[option[chosen]]) < tried]
+    after = first.moved(moves, option[chosen], second[chosen])
+    fresh = hunt.unseen(after.which, after.codes)
+    hunt.ask(after.which[fresh], after.codes[fresh])
 
 
-def shrink(hunt: Hunt, most: int, tolerance: float, features: int = 4) -> None:
+def _less(hunt: Hunt, moves: Moves, best: States) -> tuple[States, Ints, Ints]:
+    """Each state with one changed feature at another value, or at its own; its position, and the feature."""
+    lane, feature = np.nonzero(best.parts > 0)
+    pair, move = moves.of_features(best.which[lane], feature)
+    other, every = best.take(lane), np.arange(len(lane))
+    lost = other.gains[every, feature]
+    given = best.moved(moves, lane[pair], move)
+    given.lift[:] += moves.gain[move] - lost[pair]
+    other.lift[:] -= lost
+    other.cost[:] -= other.parts[every, feature]
+    other.codes[every, feature] = hunt.rows[other.which, feature]
+    other.parts[every, feature] = other.gains[every, feature] = 0.0
+    both = States(*(np.concatenate(parts) for parts in zip(given, other, strict=True)))
+    return both, np.concatenate([lane[pair], lane]), np.concatenate([feature[pair], feature])
+
+
+def shrink(hunt: Hunt, grid: Grid, most: int, tolerance: float, features: int = 4) -> None:
     """Moves the values of the cheapest counterfactuals towards their rows as far as they still flip, by halving.
 
     Args:
@@ -101,6 +145,7 @@ def shrink(hunt: Hunt, most: int, tolerance: float, features: int = 4) -> None:
         features: features of each that are treated at most, those that cost most first.
     """
     which, slot = hunt.lanes(most)
+    which, slot = which[~hunt.short[which, slot]], slot[~hunt.short[which, slot]]
     if not len(which):
         return
     state, total = hunt.codes[which, slot].copy(), hunt.costs[which, slot]
@@ -109,42 +154,43 @@ def shrink(hunt: Hunt, most: int, tolerance: float, features: int = 4) -> None:
     usable = changed(x, state) & ordered & ~np.isnan(x) & ~np.isnan(state)
     sizes = np.where(usable, np.abs(state - x) / _scales(hunt) * hunt.prices.weights, -1.0)
     order = np.argsort(-sizes, axis=1, kind="stable")[:, :features]
-    for turn in range(order.shape[1]):
-        feature = order[:, turn]
-        lanes = np.flatnonzero(np.take_along_axis(sizes, feature[:, None], axis=1)[:, 0] > 0)
-        if len(lanes):
-            _halve(hunt, which, state, (lanes, feature[lanes]), tolerance * total[lanes])
+    count = np.minimum((sizes > 0).sum(axis=1), features)
+    order[np.arange(order.shape[1]) >= count[:, None]] = -1
+    _halve(hunt, grid, (which, state), order[:, : int(count.max())], tolerance * total)
+    hunt.short[:, :most] = True
+
+
+def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, close: Floats) -> None:
+    """Moves the features of each lane back towards the row, one after the other; all lanes are asked for together.
+
+    Args:
+        lanes: the query, shape (m,), and the row, shape (m, d), of each.
+        order: shape (m, k), the features of each lane; -1 behind the last.
+        close: shape (m,), a feature is left where less cost than this is at stake.
+    """
+    which, state = lanes
+    unit = hunt.prices.weights / _scales(hunt)
+    order = np.concatenate([order, np.full((len(order), 1), -1)], axis=1)
+    turn, feature, x = np.zeros(len(which), dtype=np.int64), order[:, 0].copy(), hunt.rows[which]
+    fails, works = x[np.arange(len(x)), feature], state[np.arange(len(x)), feature]
+    while len(live := np.flatnonzero(feature >= 0)):
+        middle = works[live].copy()
+        for j in np.unique(feature[live]):
+            at = np.flatnonzero(feature == j)
+            middle[feature[live] == j] = grid.between(int(j), x[at, j], fails[at], works[at])
+        going = (middle - fails[live]) * (works[live] - middle) > 0
+        going &= np.abs(works[live] - fails[live]) * unit[feature[live]] > close[live]
+        at, tried, done = live[going], middle[going], live[~going]
+        codes = state[at]
+        codes[np.arange(len(at)), feature[at]] = tried
+        _, fine = hunt.ask(which[at], codes)
+        works[at[fine]], fails[at[~fine]] = tried[fine], tried[~fine]
+        state[at[fine]] = codes[fine]
+        turn[done] += 1
+        feature[done] = order[done, turn[done]]
+        fails[done], works[done] = x[done, feature[done]], state[done, feature[done]]
 
 
 def _scales(hunt: Hunt) -> Floats:
+    """The change of each feature that counts as 1, shape (d,)."""
     return np.array([f.scale if f.scale > 0 else 1.0 for f in hunt.prices.schema.features])
-
-
-def _halve(hunt: Hunt, which: Ints, state: Floats, at: tuple[Ints, Ints], close: Floats) -> None:
-    """Moves one feature of each lane back towards the row, in place; stops where less than `close` is at stake."""
-    lanes, feature = at
-    x = hunt.rows[which[lanes], feature]
-    fails, works = x.copy(), state[lanes, feature]
-    unit = hunt.prices.weights[feature] / _scales(hunt)[feature]
-    live = np.arange(len(lanes))
-    while len(live):
-        middle = _between(hunt, feature[live], x[live], fails[live], works[live])
-        open_ = ((middle - fails[live]) * (works[live] - middle) > 0) & (
-            np.abs(works[live] - fails[live]) * unit[live] > close[live]
-        )
-        live, middle = live[open_], middle[open_]
-        codes = state[lanes[live]]
-        codes[np.arange(len(live)), feature[live]] = middle
-        _, fine = hunt.ask(which[lanes[live]], codes)
-        works[live[fine]] = middle[fine]
-        fails[live[~fine]] = middle[~fine]
-    state[lanes, feature] = works
-
-
-def _between(hunt: Hunt, feature: Ints, x: Floats, fails: Floats, works: Floats) -> Floats:
-    """An allowed value about half way between two of each feature."""
-    middle = (fails + works) / 2
-    for j in np.unique(feature):
-        own = feature == j
-        middle[own] = hunt.queries.policy.reach(int(j), x[own], middle[own])
-    return middle
