@@ -231,6 +231,7 @@ def _manifest(
         "audit": audit,
         "opinion": opinion,
         "waivers": [waiver.model_dump(mode="json") for waiver in spec.waivers],
+        "crosswalk": None if spec.report.crosswalk is None else list(spec.report.crosswalk),
         "schema": [feature.model_dump(mode="json") for feature in inputs.schema.features],
         "model": {
             "kind": spec.model.kind,

@@ -20,6 +20,7 @@ from audit.report.blocks import (
     Para,
     Prose,
 )
+from audit.report.crosswalk import as_of as crosswalk_as_of
 from audit.report.judged import OPINIONS, OUTCOMES, findings, gate_table, gates, tally
 from audit.report.rules import rules, waivers
 from audit.report.source import REMEDIES, Source
@@ -91,6 +92,7 @@ def control(source: Source) -> Iterator[Block]:
             Fact("Payload digest", manifest.payload, "code"),
             Fact("Audit", text.plain(source.facts("audit", "id") or UNSTATED), "code"),
             Fact("As of", manifest.as_of or "date not stated"),
+            Fact("Regulatory crosswalk", f"sources as checked by {crosswalk_as_of()}"),
             Fact("Spec", manifest.spec_name, "code"),
             Fact("Tool", " ".join(str(tool.get(key, "")) for key in ("name", "version")).strip() or UNSTATED),
             Fact("Owner of the model", text.plain(source.facts("audit", "owner") or UNSTATED)),

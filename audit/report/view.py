@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from audit.core.evidence import Evidence
 from audit.report import back, front
 from audit.report.blocks import Block, Report
+from audit.report.crosswalk import crosswalk
 from audit.report.distances import cid
 from audit.report.importance import flex
 from audit.report.layout import portions
@@ -46,10 +47,14 @@ BACK = {
 def build(source: Source) -> Report:
     """All that the report of a bundle says."""
     blocks: dict[str, list[Block]] = {name: list(make(source)) for name, make in FRONT.items()}
+    placed: dict[str, list[str]] = {}
     for record in sorted(source.given, key=_place):
         for section, block in _evidence(source, record):
             blocks.setdefault(section, []).append(block)
+            if record.status == "ok":
+                placed.setdefault(section, []).append(record.id)
     blocks |= {name: list(make(source)) for name, make in BACK.items()}
+    blocks["S20"] = list(crosswalk(source, placed))
     manifest = source.manifest
     return Report(
         id=manifest.report_id,

@@ -8,6 +8,7 @@ from typing import Any
 from audit.core.expression import ExpressionError, parse
 from audit.core.method import METHODS, Method, Runnable
 from audit.core.region import Region
+from audit.resources import folder
 from audit.spec.check_policy import check_columns, check_mutability
 from audit.spec.contradiction import check_data
 from audit.spec.messages import Path, Problem, unknown
@@ -302,6 +303,12 @@ def _waivers(spec: Spec, data: Any) -> Iterator[Problem]:
 
 def _report(spec: Spec, data: Any) -> Iterator[Problem]:
     yield from _twice(spec.report.formats, ("report", "formats"), "format")
+    known = sorted(path.stem for path in (folder("templates") / "crosswalk").glob("*.yaml"))
+    asked = spec.report.crosswalk or ()
+    yield from _twice(asked, ("report", "crosswalk"), "instrument")
+    for i, name in enumerate(asked):
+        if name not in known:
+            yield Problem(("report", "crosswalk", i), unknown("instrument", name, known))
 
 
 def _twice(values: Iterable[Any], path: Path, noun: str, key: str = "") -> Iterator[Problem]:

@@ -152,11 +152,13 @@ class ReportSpec(Frozen):
         formats: the files that are made.
         template: the look.
         opinion: the auditor's opinion; without it the report says that none was issued.
+        crosswalk: the laws and standards that are set beside the evidence, by their ids; all where it is absent.
     """
 
     formats: Annotated[tuple[Literal["html", "pdf"], ...], Field(min_length=1)] = ("html", "pdf")
     template: Literal["standard"] = "standard"
     opinion: Opinion | None = None
+    crosswalk: tuple[Text, ...] | None = None
 
 
 class RunSpec(Frozen):
