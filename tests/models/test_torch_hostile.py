@@ -128,6 +128,7 @@ def test_a_script_that_names_files_or_what_is_not_torchs_is_refused() -> None:
             script(scripted(net))
     assert script(scripted(Prints()))
     clean = scripted(module())
+    assert script(b"#!/bin/sh" + clean).startswith(b"PK"), "written anew, without what stood around it"
     name = next(name for name in entries(clean) if name.endswith("container.py"))
     for line in (b"torch.classes.c10d.TCPStore", b"ops.symm_mem.get_remote_tensors(x)", b"ops . c10d . send(x)"):
         with pytest.raises(RefusedError, match="from outside torch"):
