@@ -163,7 +163,7 @@ def scale_section(scale: dict[str, dict[str, Any]]) -> str:
             counterfactual with those of the check; load {run["load"][0]:.1f} to {run["load"][1]:.1f}. The memory of the
             parent process, which waits, is counted."""
         )
-        text += "![Resident memory](search_memory.svg)\n\n"
+        text += "![Memory](search_memory.svg)\n\n"
     return text + profile_section(scale.get("profile"))
 
 
@@ -193,10 +193,10 @@ def charts(groups: list[Group], scale: dict[str, dict[str, Any]], pages: Path) -
         )
         (pages / "search.svg").write_text(drawn, encoding="utf-8")
     if run := scale.get("run"):
-        points = [(at, total) for at, total, _ in run["memory"]]
-        title = f"Resident memory of the three processes, {run['rows']:,} rows"
+        points = [(at, once) for at, once, *_ in run["memory"]]
+        title = f"Memory of the three processes, {run['rows']:,} rows"
         (pages / "search_memory.svg").write_text(
-            chart.line(title, "MB", points, 600, "limit: 600 MB"), encoding="utf-8"
+            chart.line(title, "MB, shared pages counted once", points, 600, "limit: 600 MB"), encoding="utf-8"
         )
 
 

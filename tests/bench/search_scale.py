@@ -171,14 +171,15 @@ def _part(start: int) -> dict[str, float]:
 
 
 class Memory:
-    """Reads, again and again, the resident memory of this process and of those that it started, in MB.
+    """Reads, again and again, the memory of this process and of those that it started, in MB.
 
     Attributes:
-        readings: (seconds, all processes together, the largest of them).
+        readings: (seconds, all processes with shared pages counted once, the same with shared pages counted in each,
+            the largest process).
     """
 
     def __init__(self) -> None:
-        self.readings: list[tuple[float, float, float]] = []
+        self.readings: list[tuple[float, float, float, float]] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -191,19 +192,22 @@ class Memory:
         self.thread.join()
 
     def _watch(self) -> None:
-        begun, page = time.perf_counter(), os.sysconf("SC_PAGE_SIZE")
+        begun = time.perf_counter()
         while not self.over.wait(EVERY):
-            children = [process.pid for process in multiprocessing.active_children()]
-            sizes = [mb for pid in (os.getpid(), *children) if (mb := _resident(pid) * page / 2**20)]
-            self.readings.append((time.perf_counter() - begun, sum(sizes), max(sizes)))
+            pids = [os.getpid(), *(process.pid for process in multiprocessing.active_children())]
+            sizes = [_memory(pid) for pid in pids]
+            own, resident = [pss for pss, _ in sizes], [rss for _, rss in sizes]
+            self.readings.append((time.perf_counter() - begun, sum(own), sum(resident), max(resident)))
 
 
-def _resident(pid: int | None) -> int:
-    """Resident pages of a process; 0 where it has ended."""
+def _memory(pid: int | None) -> tuple[float, float]:
+    """Proportional and resident memory of a process in MB; 0 where it has ended."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
-        return 0
+        return 0.0, 0.0
+    fields = {line.split(":")[0]: line.split()[1] for line in text.splitlines()[1:]}
+    return float(fields.get("Pss", 0)) / 1024, float(fields.get("Rss", 0)) / 1024
 
 
 QUESTIONS = {"n": curve_n, "d": curve_d, "reference": curve_reference, "k": curve_k, "profile": profile, "run": run}
