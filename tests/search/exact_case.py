@@ -180,11 +180,13 @@ def brute(given: Problem, i: int) -> tuple[float, bool]:
             values = np.arange(0.0, 8.0)
         else:
             # Everything that a step or the data could lead to.
-            values = np.unique(np.concatenate([x[j] + 0.75 * np.arange(-8, 9), [0.5, 1.25, 2.0, 3.5]]))
+            values = np.unique(np.concatenate([x[j] + 0.75 * np.arange(-4, 5), [0.5, 1.25, 2.0, 3.5]]))
         grids.append(np.unique(np.concatenate([values, [x[j], np.nan]])))
     rows = np.array(list(itertools.product(*grids)))
     start = np.broadcast_to(x, rows.shape)
     rows = rows[policy.allowed(start, rows)]
+    if not len(rows):
+        return np.inf, False
     before = np.full(len(rows), inputs.decision.outcome(inputs.sample.scores[[i]])[0])
     P = inputs.model.model.predict(toy_frame(inputs.schema, rows))
     flips = inputs.decision.flipped(P, before)

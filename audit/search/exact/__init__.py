@@ -21,10 +21,11 @@ from audit.search.exact.trees import trees
 
 CHOICES = (
     Choice("EXACT-01", "cost", "Gower distance", "that of the other searches; no cost for each feature changed"),
-    Choice("EXACT-02", "relaxations or nodes for one row", "200000", "a count, for seconds differ by machine"),
+    Choice("EXACT-02", "nodes of trees for one row", "2000000", "a count, for seconds differ by machine"),
     Choice("EXACT-03", "combinations tried in full", "5000", "where neither formula nor solver comes to an end"),
     Choice("EXACT-04", "rules across features", "left out, then checked", "if none breaks, the answer is the best"),
     Choice("EXACT-05", "rounding of the model", "kept clear of", "a proof must hold for the model, not for a reading"),
+    Choice("EXACT-06", "relaxations of a linear model for one row", "20000", "as above; few rows need a hundred"),
 )
 
 CHECKED_ROWS = 1000
@@ -53,13 +54,15 @@ class Exact(Generator):
     Reference: `methods/flex` 3.2; D. Wlazlo, treecf 0.3.2, doi 10.5281/zenodo.22069503.
 
     Attributes:
-        nodes: nodes of a search that are looked at for one row; what is not settled by then is not proved.
+        nodes: nodes that the solver of trees looks at for one row; what is not settled by then is not proved.
+        relaxations: the same for a linear model.
         combinations: allowed combinations of values of a row that are tried in full where there is no other proof.
     """
 
     search: Literal["exact"] = "exact"
     per_row: int = Field(default=1, ge=1)
-    nodes: int = Field(default=200_000, ge=1)
+    nodes: int = Field(default=2_000_000, ge=1)
+    relaxations: int = Field(default=20_000, ge=1)
     combinations: int = Field(default=5_000, ge=0)
 
     needs: ClassVar[frozenset[Need]] = frozenset({"model", "native"})
@@ -68,7 +71,10 @@ class Exact(Generator):
     cites: ClassVar[tuple[str, ...]] = ("treecf, doi 10.5281/zenodo.22069503",)
 
     def choices(self) -> pd.DataFrame:
-        return choices_table(CHOICES, {"EXACT-02": str(self.nodes), "EXACT-03": str(self.combinations)})
+        return choices_table(
+            CHOICES,
+            {"EXACT-02": str(self.nodes), "EXACT-03": str(self.combinations), "EXACT-06": str(self.relaxations)},
+        )
 
     def notes(self, inputs: Inputs) -> tuple[Note, ...]:
         """Why there is no solver, if there is none; the model is not asked again."""
@@ -99,20 +105,17 @@ class Exact(Generator):
 
     def _solver(self, inputs: Inputs, policy: Policy, *, ask: bool) -> Solver | str:
         """What can solve for the model, or the reason why nothing can; where it may ask, it compares with the model."""
-        if inputs.model is None:
-            return "there is no model"
-        native: Native | None = inputs.model.model.native()
-        if native is None:
+        native: Native | None = None if inputs.model is None else inputs.model.model.native()
+        if inputs.model is None or native is None:
             return "the inside of the model cannot be read"
-        rows = inputs.reference.codes[chosen_rows(len(inputs.reference), CHECKED_ROWS, 0)]
-        if not len(rows):
-            return "there are no rows to compare the reading of the model with"
         if len(inputs.decision.classes) != 2:
             return f"the model has {len(inputs.decision.classes)} classes, and proofs are for two"
+        rows = inputs.reference.codes[chosen_rows(len(inputs.reference), CHECKED_ROWS, 0)]
         P = inputs.model.probabilities(rows)[:, 1] if ask else None
-        make = linear if native.form == "linear" else trees
         try:
-            return make(native, policy, rows, P, self.nodes)
+            if native.form == "linear":
+                return linear(native, policy, rows, P, self.relaxations)
+            return trees(native, policy, rows, P, self.nodes)
         except UnreadableError as error:
             return str(error)
 
