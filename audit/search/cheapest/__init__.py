@@ -73,7 +73,7 @@ class Effort(NamedTuple):
 
 EFFORTS = {
     "fast": Effort(
-        chunk=1000, goals=1, values=14, width=8, depth=4, swaps=2, bold=1, trades=8, extra=2, rounds=2, tolerance=0.02
+        chunk=1000, goals=2, values=14, width=8, depth=4, swaps=2, bold=1, trades=8, extra=2, rounds=2, tolerance=0.02
     ),
     "quality": Effort(
         chunk=250, goals=3, values=48, width=32, depth=5, swaps=2, bold=2, trades=32, extra=3, rounds=2, tolerance=0.001
