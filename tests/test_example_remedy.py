@@ -65,6 +65,17 @@ def test_the_accuracies_are_those_of_the_two_files(remedy: Audited) -> None:
         assert [m["value"] for m in overall] == [pytest.approx(answers.mean(), abs=1e-12)]
 
 
+def test_the_price_is_the_difference_of_the_two_files(remedy: Audited) -> None:
+    before, after = right(remedy.folder / "model.safetensors", remedy), right(remedied_weights(remedy), remedy)
+    price = metric(remedy, "before_after@ct", "accuracy_change")
+    assert price["value"] == pytest.approx(after.mean() - before.mean(), abs=1e-12)
+    assert price["n"] == len(before) == 600
+    share = metric(remedy, "before_after@ct", "protected_share_change")
+    assert share["value"] < 0
+    cost = metric(remedy, "before_after@ct", "mean_cost_change", variant="counterfactuals.recourse")
+    assert cost["high"] < 0
+
+
 def test_the_age_weighs_less_and_the_way_out_is_nearer(remedy: Audited) -> None:
     """What README.md of the example promises; every pair of intervals is apart."""
     twin = metric(remedy, "remedies.ct", "protected_share", model="twin")

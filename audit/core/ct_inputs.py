@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from audit.core.ct_training import Rows
 from audit.core.errors import DataError
 from audit.core.method import Inputs, Refusal
-from audit.core.network import Prepare
+from audit.core.network import Network, Prepare
 from audit.core.policy import Policy
-from audit.core.table import Floats, Table
+from audit.core.table import Floats, Table, encode
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 FAR = 10.0
 """Inputs whose mean or standard deviation is larger than this are not scaled; eps and the step size assume they are."""
@@ -98,6 +99,22 @@ def case_of(inputs: Inputs, prepare: Prepare | None, spread: float) -> Case:
         constant=tuple(f.name for f in prepare.features.features if f.constant),
         left_out=(len(inputs.train) - len(train), len(inputs.evaluate) - len(test)),
     )
+
+
+def given_of(inputs: Inputs) -> "tuple[Module, Tensor] | None":
+    """The audited network and the evaluation rows of the case as it is given them; None where it is no network.
+
+    None, too, where its inputs are not scaled: the baselines of attributions are drawn in scaled units.
+    """
+    import torch
+
+    network = inputs.model.model if inputs.model is not None else None
+    if not isinstance(network, Network) or "gradient" not in network.capabilities or inputs.target is None:
+        return None
+    rows, _ = _complete(inputs.evaluate, inputs.target, inputs.decision.classes)
+    x = network.prepare.matrix(encode(network.prepare.features, rows.frame()))
+    scaled = np.maximum(np.abs(x.mean(axis=0)), x.std(axis=0)).max(initial=0.0) <= FAR
+    return (network.module, torch.from_numpy(x)) if scaled else None
 
 
 def _complete(table: Table, target: str, classes: tuple[str, ...]) -> tuple[Table, NDArray[np.int64]]:

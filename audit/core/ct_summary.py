@@ -11,8 +11,9 @@ from audit.core.ct_training import Trained
 from audit.core.evidence import Metric, Where
 
 KEYS = ["quantity", "variant"]
-TWIN, REMEDIED, CHANGE = "twin", "remedied", "change"
-"""Whose value it is: conventional training, the training that was asked for, or the step from one to the other."""
+GIVEN, TWIN, REMEDIED, CHANGE = "given", "twin", "remedied", "change"
+"""Whose value it is: the audited network, conventional training, the training that was asked for, or the step from the
+second to the third."""
 
 UNITS = {
     "accuracy": "share",

@@ -174,6 +174,12 @@ class Method(Runnable):
     remedy: ClassVar[str] = ""
     """The artefact with a model that `remedies:` has audited in place of the given one; empty: it makes none."""
 
+    as_given: ClassVar[bool] = False
+    """Whether it reads, on the model of a remedy, what it found for the given model, as `given`."""
+
+    bears_failures: ClassVar[bool] = False
+    """Whether it runs although a task that it reads has no result."""
+
     @property
     def task_id(self) -> str:
         """The id of its evidence: `id`, or the kind."""

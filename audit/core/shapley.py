@@ -14,6 +14,9 @@ Score = Callable[[Floats], Floats]
 Order = tuple[int, ...]
 Coalition = frozenset[int]
 
+EDGE = 1e-9
+"""How near a probability may come to 0 and 1 before its log odds stop growing."""
+
 
 def draw_orders(d: int, pairs: int, rng: np.random.Generator) -> list[Order]:
     """Orders of d features: `pairs` drawn ones, each with its reverse, or all of them where that is no more."""
@@ -66,6 +69,12 @@ def shapley_values(
         for place, j in enumerate(order):
             values[:, j] += worth[frozenset(order[: place + 1])] - worth[frozenset(order[:place])]
     return values / len(orders), base
+
+
+def log_odds(p: Floats) -> Floats:
+    """The log odds of probabilities; those of 0 and 1 would be infinite, and are those of `EDGE` beside them."""
+    inside = np.clip(p, EDGE, 1 - EDGE)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def _mixed(rows: Floats, background: Floats, members: Coalition) -> Floats:

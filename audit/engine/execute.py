@@ -57,6 +57,11 @@ def unmet(task: Task, inputs: Inputs) -> str:
     return next((said for need, (has, said) in UNMET.items() if need in work.needs and not has(inputs)), "")
 
 
+def bears_failures(task: Task) -> bool:
+    """Whether the task runs although one that it reads has no result."""
+    return task.family == "method" and METHODS.classes()[task.kind].bears_failures
+
+
 def _can(inputs: Inputs, capability: Capability) -> bool:
     return inputs.model is not None and capability in inputs.model.model.capabilities
 

@@ -11,7 +11,7 @@ from audit.core.errors import AuditError
 from audit.core.evidence import Evidence, Result, Status
 from audit.core.method import Inputs, Refusal
 from audit.core.plan import Part, Plan, Task
-from audit.engine.execute import merge_parts, task_parts, unmet
+from audit.engine.execute import bears_failures, merge_parts, task_parts, unmet
 from audit.engine.progress import Progress
 from audit.engine.workers import with_results
 
@@ -77,7 +77,7 @@ class Schedule:
             self.done[task.id] = kept
             return
         failed = [self.done[name] for name in task.after() if self.done[name].status != "ok"]
-        if failed:
+        if failed and not bears_failures(task):
             why = f"it reads {failed[0].id}, which is {failed[0].status.replace('_', ' ')}: {failed[0].message}"
             status: Status = "incomplete" if failed[0].status == "incomplete" else "not_applicable"
             self._end(task, Result(status=status, message=why))

@@ -22,9 +22,9 @@ from audit.core.ct_evaluation import (
     over_energies,
     robustness,
 )
-from audit.core.ct_inputs import Case, case_of
+from audit.core.ct_inputs import Case, case_of, given_of
 from audit.core.ct_notes import CHOICES, case_notes, result_notes, seed_notes, training_notes
-from audit.core.ct_summary import REMEDIED, TWIN
+from audit.core.ct_summary import GIVEN, REMEDIED, TWIN
 from audit.core.ct_training import (
     Attack,
     Paths,
@@ -102,8 +102,9 @@ class CounterfactualTraining(Method):
         ct_evaluation: quantity, variant, twin, remedied, difference, each with low and high (95 %), seeds.
         ct_seeds: seed, model, quantity, variant, value. ct_epochs: seed, model, epoch, train_loss, div, reg, adv,
         searched, mature_share, mean_steps (steps per search), at_once, nan_steps, accuracy, held_out_accuracy,
-        skipped_updates. ct_robustness: training, attack, eps, accuracy, low, high, seeds. ct_attributions: model,
-        feature, share (of the sum of absolute attributions), low, high, seeds. choices.
+        skipped_updates. ct_robustness: training, attack, eps, accuracy, low, high, seeds. ct_attributions: model
+        (given, where it is a network; twin; remedied), feature, share (of the sum of absolute attributions), low, high,
+        seeds. choices.
 
     Reference:
         Altmeyer, Buszydlik, van Deursen, Liem: Counterfactual Training, arXiv 2601.16205.
@@ -156,7 +157,7 @@ class CounterfactualTraining(Method):
             )
             for n, m in models.items()
         ]
-        shares = self._attributions(seed, {TWIN: twin.module, REMEDIED: remedied.module})
+        shares = self._attributions(seed, {TWIN: twin.module, REMEDIED: remedied.module}, given_of(ctx.inputs))
         logs = [
             pd.DataFrame(t.log).assign(model=n, seed=seed.seed)
             for n, t in {TWIN: twin, REMEDIED: remedied, **others}.items()
@@ -320,12 +321,17 @@ class CounterfactualTraining(Method):
     def _modes(self, case: Case) -> tuple[OneHot, ...]:
         return ("snap_at_end", "snap_each_step") if case.groups else ("relaxed",)
 
-    def _attributions(self, seed: _Seed, models: dict[str, "Module"]) -> pd.DataFrame:
+    def _attributions(
+        self, seed: _Seed, models: dict[str, "Module"], given: "tuple[Module, Tensor] | None"
+    ) -> pd.DataFrame:
         """Shares of the attributions by feature: model, feature, share, published, immutable."""
         case, frames = seed.case, []
         groups, names = case.prepare.groups, case.prepare.features.names
-        for model, module in models.items():
-            g = attributions(module, case.x, self.attribution_rounds, self.attribution_rows, seed.seed)
+        asked = {model: (module, case.x) for model, module in models.items()}
+        if given is not None and given[1].shape[1] == len(groups):
+            asked = {GIVEN: given, **asked}
+        for model, (module, x) in asked.items():
+            g = attributions(module, x, self.attribution_rounds, self.attribution_rows, seed.seed)
             share = normalised(g, published=False).mean(axis=0)
             published = np.median(normalised(g), axis=0)
             frames.append(

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -16,11 +16,12 @@ from audit.core.evidence import Metric, Note, Result, Where
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Decision, Ints, Native
 from audit.core.plan import Part
-from audit.core.shapley import coalitions, column_sources, draw_orders, shapley_values
+from audit.core.shapley import coalitions, column_sources, draw_orders, log_odds, shapley_values
 from audit.core.stats import average_ranks, bootstrap_means, percentile_interval
 from audit.core.table import Floats, decode
 
 Explainer = Literal["linear", "tree", "permutation"]
+Space = Literal["probability", "log_odds"]
 
 TOLERANCE = 1e-5
 """How far a sum of Shapley values may be from the score that it explains: tree explainers keep float32 thresholds."""
@@ -30,6 +31,7 @@ CHOICES = (
     Choice("rows", "rows explained at most", "100", "drawn from the audited rows"),
     Choice("background", "background rows", "50", "drawn from the reference data; stands for an unknown value"),
     Choice("permutations", "orders of the features, each also reversed", "5", "exact for pairwise interactions"),
+    Choice("space", "what is shared out", "auto", "log odds of a probability of 0 or 1 are those of 1e-9 beside it"),
     Choice("one_hot", "columns made from one feature", "summed", "a feature is one feature, whatever its encoding"),
 )
 
@@ -50,7 +52,7 @@ class Explanation:
     parts: Floats
     base: Floats
     output: Floats
-    space: Literal["probability", "log_odds"]
+    space: Space
     outcomes: tuple[str, ...]
     exact: bool = True
 
@@ -66,6 +68,8 @@ class Shap(Method):
     Attributes:
         explainer: `linear` and `tree` read the model itself (package shap); `permutation` asks it, for any model;
             `auto` takes the first that fits.
+        space: what is shared out: `probability`, or `log_odds` of one score; `auto` is what the explainer answers in.
+            The model of a remedy is explained in the space of the given one, for the same rows.
         rows: audited rows that are explained at most.
         background: rows of the reference data whose values stand for an unknown value.
         permutations: orders of the features, each used forwards and backwards (`permutation` only).
@@ -86,6 +90,7 @@ class Shap(Method):
 
     kind: Literal["shap"] = "shap"
     explainer: Literal["auto", "linear", "tree", "permutation"] = "auto"
+    space: Literal["auto", "probability", "log_odds"] = "auto"
     rows: int = Field(default=100, ge=1, le=10_000)
     background: int = Field(default=50, ge=1, le=1000)
     permutations: int = Field(default=5, ge=1, le=1000)
@@ -93,6 +98,7 @@ class Shap(Method):
     bootstrap: int = Field(default=1000, ge=100)
 
     needs: ClassVar[frozenset[Need]] = frozenset({"model"})
+    as_given: ClassVar[bool] = True
     uses: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn", "shap")
     cites: ClassVar[tuple[str, ...]] = (
         "Lundberg, Lee: A unified approach to interpreting model predictions, NeurIPS (2017)",
@@ -112,6 +118,10 @@ class Shap(Method):
             raise Refusal("no audited row was drawn at random, so there is nothing to explain", "not_applicable")
         size = min(self.background, len(inputs.reference))
         behind = np.sort(ctx.rng.permutation(len(inputs.reference))[:size])
+        given = inputs.results.get("given")
+        if given is not None:
+            drawn = _positions(ctx.sample.table.ids, given.tables["shap_local"])
+            behind = _positions(inputs.reference.ids, given.tables["shap_background"])
         explanation, chosen, notes = self._explain(ctx, drawn, inputs.reference.codes[behind])
         ids = [ctx.sample.table.ids[i] for i in chosen]
         tables = {
@@ -126,12 +136,14 @@ class Shap(Method):
     def _explain(self, ctx: Context, drawn: Ints, background: Floats) -> tuple[Explanation, Ints, list[Note]]:
         """The explanation, the rows of the sample that it is of, and why it is not the one that fits best."""
         native = ctx.model.model.native() if self.explainer != "permutation" else None
-        chosen = np.sort(drawn)
+        chosen, space = np.sort(drawn), self._space(ctx)
         reason = ""
         if native is not None and self.explainer in {"auto", {"trees": "tree"}.get(native.form, native.form)}:
             found = _read(native, ctx, chosen, background)
             if isinstance(found, Explanation):
-                return found, chosen, []
+                if space in {"auto", found.space}:
+                    return found, chosen, []
+                found = f"it answers in {_words(found.space)}, and {_words(space)} is asked for"
             reason = found
         if self.explainer in {"linear", "tree"}:
             why = reason or "the last step of the model is of another form"
@@ -143,7 +155,20 @@ class Shap(Method):
             args = {"rows": affordable, "wanted": len(drawn), "most_evaluated": self.most_evaluated}
             notes.append(Note(code="fewer_rows", severity="info", args=dict(args)))
         chosen = np.sort(drawn[:affordable])
-        return _ask(ctx, chosen, background, orders), chosen, notes
+        return (
+            _ask(ctx, chosen, background, orders, "log_odds" if space == "log_odds" else "probability"),
+            chosen,
+            notes,
+        )
+
+    def _space(self, ctx: Context) -> str:
+        """What is shared out: as the spec says, or else as for the given model where this one is a remedy's."""
+        given = ctx.inputs.results.get("given")
+        if self.space != "auto" or given is None:
+            return self.space
+        said = [str(note.args["space"]) for note in given.notes if "space" in note.args]
+        several = len(_favourable_view(ctx.inputs.decision, len(ctx.inputs.decision.classes), log_odds=False)[1]) > 1
+        return "auto" if several or not said else said[0]
 
     def _global(self, explanation: Explanation, inputs: Inputs, rng: np.random.Generator) -> pd.DataFrame:
         """Mean absolute value of each feature, over rows and scores, the largest first."""
@@ -172,7 +197,7 @@ class Shap(Method):
         )
 
     def _values(self, explanation: Explanation) -> dict[str, str]:
-        values = {name: str(getattr(self, name)) for name in ("rows", "background", "permutations")}
+        values = {name: str(getattr(self, name)) for name in ("space", "rows", "background", "permutations")}
         chosen = explanation.explainer
         return values | {"explainer": f"auto: {chosen}" if self.explainer == "auto" else chosen}
 
@@ -299,20 +324,41 @@ def _plain_arrays() -> Iterator[None]:
         yield
 
 
-def _ask(ctx: Context, chosen: Ints, background: Floats, orders: list[tuple[int, ...]]) -> Explanation:
-    """Values from the answers of the model to mixed rows."""
+def _positions(ids: Sequence[str], named: pd.DataFrame) -> Ints:
+    """Where the instances of a table stand among the ids, each once, in the order of the table."""
+    place = {name: i for i, name in enumerate(ids)}
+    return np.array([place[name] for name in dict.fromkeys(named["instance"])], dtype=np.int64)
+
+
+def _words(space: str) -> str:
+    return space.replace("_", " ")
+
+
+def _ask(ctx: Context, chosen: Ints, background: Floats, orders: list[tuple[int, ...]], space: Space) -> Explanation:
+    """Values from the answers of the model to mixed rows.
+
+    Raises:
+        Refusal: log odds are asked for of several scores.
+    """
     decision = ctx.inputs.decision
     weights, outcomes = _favourable_view(decision, len(decision.classes), log_odds=False)
+    if space == "log_odds" and len(outcomes) > 1:
+        raise Refusal("log odds of more than two classes are not one number each; say `space: probability`")
+    shared = log_odds if space == "log_odds" else _as_it_is
     values, base = shapley_values(
-        lambda rows: ctx.model.probabilities(rows) @ weights,
+        lambda rows: shared(ctx.model.probabilities(rows) @ weights),
         ctx.sample.table.codes[chosen],
         background,
         orders,
         ctx.tick,
     )
-    output = ctx.sample.scores[chosen] @ weights
+    output = shared(ctx.sample.scores[chosen] @ weights)
     every = len(set(orders)) == math.factorial(len(ctx.inputs.schema))
-    return Explanation("permutation", values, base, output, "probability", outcomes, exact=every)
+    return Explanation("permutation", values, base, output, space, outcomes, exact=every)
+
+
+def _as_it_is(score: Floats) -> Floats:
+    return score
 
 
 def _local(explanation: Explanation, inputs: Inputs, ids: list[str]) -> pd.DataFrame:

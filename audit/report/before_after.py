@@ -1,7 +1,9 @@
 """The metrics of two audits beside each other: of the given model and of the model that a remedy made."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from audit.core.evidence import Evidence, Metric
 from audit.report import text
@@ -14,6 +16,12 @@ TOP = 8
 
 OF_DATA = frozenset({"base_rate", "majority_accuracy", "rows_in_training", "features_in_training"})
 """Metrics of performance that no model changes."""
+
+COMPARISON = "before_after"
+"""The evidence, and its table, that has the differences of pairs."""
+
+LEAD = 2
+"""Lines up to this turn say what the remedy was for and what it cost; they have a table of their own."""
 
 OF_SETS = ("coverage", "mean_changed", "mean_distance", "mean_cost", "cost")
 COUNTS = frozenset({"rows", "count", "instances", "features", "levels", "background rows"})
@@ -36,41 +44,88 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """One row: the same number of both models, or the reason why there is none."""
+    """One row: the same number of both models, or the reason why there is none.
+
+    Attributes:
+        change: the difference of pairs, where there are any; `pairs` says of what.
+        turn: where it stands: 0 of protected features, 1 the cost of recourse, 2 accuracy, 3 everything else.
+    """
 
     what: str
     form: str = "number"
     before: Value | None = None
     after: Value | None = None
-    protected: bool = False
     reason: str = ""
+    change: Value | None = None
+    pairs: str = ""
+    turn: int = LEAD + 1
 
 
-def before_after(source: Source, name: str) -> Grid | None:
-    """What both audits measured, protected features first; None where no task was run again."""
-    lines = [line for record in sorted(source.again(name), key=_turn) for line in _lines(source, record)]
-    if not lines:
-        return None
-    lines.sort(key=lambda line: not line.protected)
-    columns = (
-        Column("What"),
-        Column("Given model", numeric=True),
-        Column(INTERVAL, numeric=True),
-        Column("Remedied model", numeric=True),
-        Column(INTERVAL, numeric=True),
-        Column("Difference", numeric=True),
-        Column("Intervals"),
-    )
-    note = (
-        "The difference is remedied minus given; that of shares is in percentage points (pp). Both models were asked "
-        "about the same drawn rows. That intervals overlap does not show that nothing differs, and that they are apart "
-        "does not show which model is to be preferred. A set for unfavourable rows holds the rows that each model "
-        "itself decides so. Frequency: share of counterfactuals in which the feature changes. Contribution: its mean "
-        f"absolute Shapley value. Protected features come first; of the others each method shows the {TOP} with the "
-        "largest values."
-    )
-    rows = tuple(_cells(line) for line in lines)
-    return cut(source, Grid("The given and the remedied model", columns, rows, note, name="before-after"))
+def before_after(source: Source, name: str) -> Iterator[Grid]:
+    """What the remedy was for and what it cost, then all that both audits measured; nothing where no task ran again."""
+    paired = _paired(source, name)
+    lines = [*_attributions(paired)]
+    lines += [line for record in sorted(source.again(name), key=_turn) for line in _lines(source, record, paired)]
+    lines.sort(key=lambda line: line.turn)
+    for caption, note, chosen in (
+        ("What the remedy was for, and its price", "", [line for line in lines if line.turn <= LEAD]),
+        ("The given and the remedied model", NOTE, [line for line in lines if line.turn > LEAD]),
+    ):
+        if chosen:
+            rows = tuple(_cells(line) for line in chosen)
+            yield cut(source, Grid(caption, HEAD, rows, note or HOW, name="before-after"))
+
+
+HEAD = (
+    Column("What"),
+    Column("Given model"),
+    Column("Remedied model"),
+    Column("Difference"),
+    Column("Compared on"),
+)
+
+HOW = (
+    f"In brackets: {INTERVAL}s. The difference is remedied minus given; that of shares is in percentage points (pp). "
+    "Where rows or seeds are named, it is of pairs: the same row was asked of both models, or each seed was set "
+    "against the given model. Other differences are of two separate estimates and have no interval; the last "
+    "column then says how the two intervals lie."
+)
+
+NOTE = (
+    "As above. That intervals overlap does not show that nothing differs, and that they are apart does not show which "
+    "model is to be preferred. A set for unfavourable rows holds the rows that each model itself decides so. "
+    "Frequency: share of counterfactuals in which the feature changes. Contribution: its mean absolute Shapley value. "
+    f"Each method shows the {TOP} features with the largest values."
+)
+
+
+def _paired(source: Source, name: str) -> dict[tuple[str, str, str], Any]:
+    """The differences of pairs by task, quantity and feature."""
+    record = source.record(f"{COMPARISON}@{name}")
+    frame = source.table(record, COMPARISON) if record is not None else None
+    if frame is None:
+        return {}
+    return {(str(row["task"]), str(row["quantity"]), str(row["feature"])): row for row in records_of(frame)}
+
+
+def _of_pairs(row: Any, name: str) -> Value:
+    return Value(text.finite(row[name]), text.finite(row[f"{name}_low"]), text.finite(row[f"{name}_high"]))
+
+
+def _with_pairs(line: Line, row: Any) -> Line:
+    """The line with the difference of its pairs, if there are any."""
+    if row is None:
+        return line
+    return replace(line, change=_of_pairs(row, "difference"), pairs=f"{text.count(row['n'])} {row['unit']}")
+
+
+def _attributions(paired: Mapping[tuple[str, str, str], Any]) -> Iterator[Line]:
+    """The share of the attributions on features that may not change."""
+    row = paired.get(("remedy", "protected_share", ""))
+    if row is not None:
+        what = "Features that may not change: share of the integrated gradients, mean over seeds"
+        line = Line(what, "percent", _of_pairs(row, "before"), _of_pairs(row, "after"), turn=0)
+        yield _with_pairs(line, row)
 
 
 def _turn(record: Evidence) -> int:
@@ -95,26 +150,35 @@ def overlap(before: Value, after: Value) -> str:
     return "intervals overlap" if before.low <= after.high and after.low <= before.high else "apart"
 
 
+def spanned(value: Any, low: Any, high: Any, form: str, *, change: bool = False) -> Cell:
+    """A value with its interval in one cell, which breaks before the bracket and nowhere else."""
+    if text.finite(value) is None:
+        return Cell(text.ABSENT)
+    show = partial(text.change, form=form) if change else text.FORMATS[form]
+    if text.finite(low) is None or text.finite(high) is None:
+        return Cell(show(value))
+    ends = [show(end).removesuffix("\u00a0pp").removesuffix("\u00a0%") for end in (low, high)]
+    return Cell(f"{show(value)} ({ends[0]}\u00a0to\u00a0{ends[1]})")
+
+
 def _cells(line: Line) -> tuple[Cell, ...]:
     before, after = line.before or Value(None), line.after or Value(None)
     comparable = before.scale == after.scale
-    difference = None
-    if comparable and before.value is not None and after.value is not None:
-        difference = after.value - before.value
-    said = line.reason or (overlap(before, after) if comparable else f"not comparable: {before.scale}, {after.scale}")
-    show = text.FORMATS[line.form]
+    change = line.change
+    if change is None and comparable and before.value is not None and after.value is not None:
+        change = Value(after.value - before.value)
+    change = change or Value(None)
+    lie = overlap(before, after) if comparable else f"not comparable: {before.scale}, {after.scale}"
     return (
         Cell(line.what),
-        Cell(show(before.value), "number"),
-        Cell(text.interval(before.low, before.high, line.form), "number"),
-        Cell(show(after.value), "number"),
-        Cell(text.interval(after.low, after.high, line.form), "number"),
-        Cell(text.change(difference, line.form), "number"),
-        Cell(said),
+        spanned(before.value, before.low, before.high, line.form),
+        spanned(after.value, after.low, after.high, line.form),
+        spanned(change.value, change.low, change.high, line.form, change=True),
+        Cell(line.reason or line.pairs or lie),
     )
 
 
-def _lines(source: Source, after: Evidence) -> Iterator[Line]:
+def _lines(source: Source, after: Evidence, paired: Mapping[tuple[str, str, str], Any]) -> Iterator[Line]:
     """The rows of one task that was run again."""
     task = after.id.partition("@")[0]
     before = source.record(task)
@@ -126,11 +190,22 @@ def _lines(source: Source, after: Evidence) -> Iterator[Line]:
         why = f"{text.words(failed.status)} for the {whose} model: {failed.message or 'no reason was recorded'}"
         yield Line(_title(source, before), reason=why)
     elif before.kind == "flex":
-        yield from _by_feature(source, before, _frequencies(before), _frequencies(after), "frequency")
+        yield from _by_feature(source, before, _frequencies(before), _frequencies(after), "frequency", paired)
     elif before.kind == "shap":
-        yield from _by_feature(source, before, _sizes(source, before), _sizes(source, after), "mean_abs")
+        yield from _by_feature(source, before, _sizes(source, before), _sizes(source, after), "mean_abs", paired)
     else:
-        yield from _headlines(source, before, after)
+        yield from _costs(source, before, paired)
+        yield from _headlines(source, before, after, paired)
+
+
+def _costs(source: Source, record: Evidence, paired: Mapping[tuple[str, str, str], Any]) -> Iterator[Line]:
+    """The cost of a set of counterfactuals, on the rows for which both models have one."""
+    row = paired.get((record.id, "mean_cost", ""))
+    if row is not None:
+        recourse = source.settings(record).get("constraints") == "policy"
+        what = f"{_title(source, record)}: cost, the sum of scaled changes, of rows that both have one for"
+        line = Line(what, "number", _of_pairs(row, "before"), _of_pairs(row, "after"))
+        yield replace(_with_pairs(line, row), turn=1 if recourse else LEAD + 1)
 
 
 def _title(source: Source, record: Evidence) -> str:
@@ -140,7 +215,9 @@ def _title(source: Source, record: Evidence) -> str:
     return title if record.id == record.kind else f"{title} ({record.id})"
 
 
-def _headlines(source: Source, before: Evidence, after: Evidence) -> Iterator[Line]:
+def _headlines(
+    source: Source, before: Evidence, after: Evidence, paired: Mapping[tuple[str, str, str], Any]
+) -> Iterator[Line]:
     """The metrics of the model itself on the whole sample, its outcomes and its groups."""
     wording = source.words(before)
     found = {_place(metric): metric for metric in after.metrics}
@@ -155,7 +232,10 @@ def _headlines(source: Source, before: Evidence, after: Evidence) -> Iterator[Li
         owner = "" if before.id == "performance" else f"{_title(source, before)}: "
         told = f"{owner}{wording.label(metric.name)}" + (f", {place}" if place else "")
         form = wording.form(metric.name, metric.unit)
-        yield Line(told, form, _value(metric), None if other is None else _value(other), protected, reason)
+        line = Line(told, form, _value(metric), None if other is None else _value(other), reason)
+        row = None if place or reason else paired.get((before.id, metric.name, ""))
+        turn = 2 if row is not None and metric.name == "accuracy" else LEAD + 1
+        yield replace(_with_pairs(line, row), turn=0 if protected else turn)
 
 
 def _compared(record: Evidence, metric: Metric) -> bool:
@@ -204,7 +284,12 @@ def _sizes(source: Source, record: Evidence) -> dict[str, Value]:
 
 
 def _by_feature(
-    source: Source, record: Evidence, before: dict[str, Value], after: dict[str, Value], name: str
+    source: Source,
+    record: Evidence,
+    before: dict[str, Value],
+    after: dict[str, Value],
+    name: str,
+    paired: Mapping[tuple[str, str, str], Any],
 ) -> Iterator[Line]:
     """Protected features, then those with the largest value in either audit."""
     protected = set(source.facts("data", "protected") or ())
@@ -221,4 +306,6 @@ def _by_feature(
         reason = f"the audit of the {missing[0]} model has no such number" if missing else ""
         mark = " (protected)" if feature in protected else ""
         what = f"{feature}{mark}: {label} ({record.id})"
-        yield Line(what, form, before.get(feature), after.get(feature), feature in protected, reason)
+        line = Line(what, form, before.get(feature), after.get(feature), reason)
+        row = None if reason else paired.get((record.id, name, feature))
+        yield replace(_with_pairs(line, row), turn=0 if feature in protected else LEAD + 1)

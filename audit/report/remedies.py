@@ -7,7 +7,7 @@ import pandas as pd
 
 from audit.core.evidence import Evidence
 from audit.report import text
-from audit.report.before_after import before_after, protected_first
+from audit.report.before_after import COMPARISON, before_after, protected_first, spanned
 from audit.report.blocks import Block, Bullets, Cell, Column, Fact, Facts, Grid, Heading, Para
 from audit.report.judged import findings
 from audit.report.source import REMEDIES, Source
@@ -40,7 +40,7 @@ def remedy(source: Source, record: Evidence) -> Iterator[Placed]:
     yield SECTION, Heading(f"Before and after: {record.id}", anchor=f"{SECTION}-{record.id}-after")
     yield SECTION, Para(_rerun(source, name))
     yield from ((SECTION, block) for block in _raised(source, name))
-    yield from placed(SECTION, before_after(source, name))
+    yield from placed(SECTION, *before_after(source, name))
 
 
 def _left(source: Source, name: str) -> str:
@@ -51,7 +51,7 @@ def _left(source: Source, name: str) -> str:
 
 
 def _rerun(source: Source, name: str) -> str:
-    records = source.again(name)
+    records = [record for record in source.again(name) if record.kind != COMPARISON]
     done = sum(record.status == "ok" for record in records)
     asked = sum(m.value or 0 for r in records for m in r.metrics if m.name == "evaluated_rows")
     return (
@@ -80,13 +80,7 @@ def _artefacts(source: Source, record: Evidence) -> Facts | None:
 def _spanned(row: Any, column: str, form: str, *, change: bool = False) -> Cell:
     """A value with its interval in one cell, so that three of them fit a page."""
     value, low, high = (row.get(name) for name in (column, f"{column}_low", f"{column}_high"))
-    if text.finite(value) is None:
-        return Cell(text.ABSENT)
-    shown = text.change(value, form) if change else text.FORMATS[form](value)
-    if text.finite(low) is None or text.finite(high) is None:
-        return Cell(shown)
-    span = f"{text.change(low, form)} to {text.change(high, form)}" if change else text.interval(low, high, form)
-    return Cell(f"{shown} ({span})")
+    return spanned(value, low, high, form, change=change)
 
 
 def _evaluation(source: Source, record: Evidence) -> Grid | None:

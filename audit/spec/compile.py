@@ -6,7 +6,7 @@ from pydantic import JsonValue
 
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import SpecError
-from audit.core.method import Generator, Method
+from audit.core.method import METHODS, Generator, Method
 from audit.core.plan import Plan, Ref, Task
 from audit.spec.facts import settings
 from audit.spec.model import Spec, column_infos
@@ -16,6 +16,9 @@ REMEDIES = "remedies."
 
 FILE = "file:"
 """What the names of inputs begin with that are files of counterfactuals; their paths follow."""
+
+COMPARISON = "before_after"
+"""The method that compares the given model with that of a remedy; planned for every remedy, listed or not."""
 
 SAMPLE_REV = 1
 """Raised when the drawing of the sample changes."""
@@ -40,13 +43,22 @@ def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[st
     inputs |= {name: Ref(source="input", name=name, content=contents[name]) for name in files}
     tasks = {sample.id: sample}
     work = runnables(spec)
+    listed = [name for name, runnable in work.items() if isinstance(runnable, Method) and runnable.kind == COMPARISON]
+    comparison = work[listed[0]] if listed else METHODS.classes()[COMPARISON].model_validate({"kind": COMPARISON})
+    work = {name: runnable for name, runnable in work.items() if name not in listed or not spec.remedies}
     for task_id in _ordered({name: tuple(runnable.reads().values()) for name, runnable in work.items()}):
         tasks[task_id] = _task(spec, task_id, work[task_id], inputs, tasks, versions)
     given = tuple(tasks.values())
     for remedy in spec.remedies:
         task_id = f"{REMEDIES}{remedy.task_id}"
         tasks[task_id] = _task(spec, task_id, remedy, inputs, tasks, versions)
-        tasks |= _again(given, remedy.task_id, tasks[task_id])
+        again = _again(given, remedy.task_id, tasks[task_id])
+        tasks |= again
+        compared = _task(spec, f"{COMPARISON}@{remedy.task_id}", comparison, inputs, tasks, versions)
+        read = {f"before.{task.id}": _ref(task) for task in given}
+        read |= {f"after.{task.id}": _ref(again[f"{task.id}@{remedy.task_id}"]) for task in given}
+        reads = {**compared.reads, **read, "remedy": _ref(tasks[task_id])}
+        tasks[compared.id] = Task(**({f: getattr(compared, f) for f in Task.model_fields} | {"reads": reads}))
     return Plan(tasks=tuple(tasks.values()))
 
 
@@ -90,6 +102,8 @@ def _again(given: Sequence[Task], name: str, remedy: Task) -> dict[str, Task]:
         reads["model"] = _ref(remedy)
         if task.family == "sample":
             reads["rows"] = _ref(task)
+        if task.family == "method" and METHODS.classes()[task.kind].as_given:
+            reads["given"] = _ref(task)
         fields = {field: getattr(task, field) for field in Task.model_fields}
         again[task.id] = Task(**(fields | {"id": f"{task.id}@{name}", "reads": reads}))
     return {task.id: task for task in again.values()}

@@ -41,7 +41,36 @@ def record(outcome, task):
 def test_every_task_of_the_given_model_is_run_again(outcome):
     ids = {r.id: r.status for r in outcome.evidence}
     given = ["sample", "counterfactuals.flips", "counterfactuals.recourse", "performance", "flex"]
-    assert ids == dict.fromkeys(["spec", *given, "remedies.ct", *(f"{task}@ct" for task in given)], "ok")
+    again = [f"{task}@ct" for task in given]
+    assert ids == dict.fromkeys(["spec", *given, "remedies.ct", *again, "before_after@ct"], "ok")
+
+
+def test_the_two_audits_are_compared_on_the_rows_that_both_were_asked_about(outcome):
+    """Accuracy and cost counted once more, from the tables of the two audits."""
+    bundle = Bundle(outcome.out)
+    found = bundle.result(record(outcome, "before_after@ct")).tables["before_after"].set_index(["task", "quantity"])
+    tables = [bundle.result(record(outcome, task)).tables for task in ("sample", "sample@ct")]
+    truth = credit_case.rows(240, seed=2)["outcome"] == "good"
+    right = [((t["scores"]["good"] >= 0.5).to_numpy() == truth.to_numpy()) for t in tables]
+    line = found.loc[[("performance", "accuracy")]].iloc[0]
+    assert (line["n"], line["unit"]) == (240, "rows")
+    assert line["before"] == right[0].mean()
+    assert line["difference"] == pytest.approx(right[1].mean() - right[0].mean())
+    sets = [bundle.result(record(outcome, f"counterfactuals.recourse{end}")).tables for end in ("", "@ct")]
+    costs = [t["counterfactuals"].groupby("instance")["cost"].mean() for t in sets]
+    drawn = tables[0]["sample"].loc[tables[0]["sample"]["drawn"], "instance"]
+    both = [i for i in drawn if i in costs[0].index and i in costs[1].index]
+    line = found.loc[[("counterfactuals.recourse", "mean_cost")]].iloc[0]
+    assert line["n"] == len(both) > 5
+    assert line["difference"] == pytest.approx((costs[1][both] - costs[0][both]).mean())
+    # The given model is no network: it has no integrated gradients to compare.
+    assert "protected_share" not in found.index.get_level_values("quantity")
+
+
+def test_a_gate_can_ask_for_a_difference(outcome):
+    (found,) = (m for m in record(outcome, "before_after@ct").metrics if m.name == "accuracy_change")
+    assert found.low < found.value < found.high
+    assert found.where.variant == "performance"
 
 
 def test_both_audits_are_of_the_same_rows_and_of_different_scores(outcome):
