@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from audit.core.counterfactuals import Found
-from audit.core.method import GENERATORS, METHODS, Generator
+from audit.core.method import GENERATORS, METHODS, Generator, Refusal
 from audit.core.model import ADAPTERS, Allow, Source
 from audit.search.nearest import Nearest
 from audit.testing import check_adapter, check_generator, check_image_adapter, check_method, toy_network, toy_table
@@ -34,7 +34,16 @@ QUICK: dict[str, dict[str, Any]] = {
 """Settings of methods that train: their defaults take minutes, and the contract is the same."""
 
 
-@pytest.mark.parametrize("kind", METHODS.classes())
+COMPARISON = "before_after"
+"""It compares two audits, and has its own tests: one audit alone is refused."""
+
+
+def test_one_audit_alone_is_not_compared() -> None:
+    with pytest.raises(Refusal, match="there is no remedied model to compare with; name a remedy"):
+        check_method(METHODS.classes()[COMPARISON])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METHODS.classes() if kind != COMPARISON])
 def test_method(kind: str) -> None:
     assert check_method(METHODS.classes()[kind], **QUICK.get(kind, {})).status == "ok"
 
