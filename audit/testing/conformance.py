@@ -107,7 +107,8 @@ def _linear(
 
 def _inputs_for(cls: type[Runnable], score: Callable[[pd.DataFrame], Floats] | None = None) -> Inputs:
     """The inputs of the suite with a model that gives what the class needs."""
-    return conformance_inputs(score, gradient="gradient" in cls.needs, native="native" in cls.needs)
+    native = "native" in cls.needs or "proof" in cls.model_fields
+    return conformance_inputs(score, gradient="gradient" in cls.needs, native=native)
 
 
 def _corner(cls: type[Runnable], both: float, first: float, least: float, rows: list[int]) -> Inputs:
@@ -252,7 +253,7 @@ def _settled(cls: type[R], registry: Registry[Any], settings: Mapping[str, JsonV
 
 def _required(cls: type[Method]) -> dict[str, JsonValue]:
     """The keys that a spec must give, for the names that our own methods use."""
-    offers: dict[str, JsonValue] = {"from": "flips", "of": ["flex", "shap"]}
+    offers: dict[str, JsonValue] = {"from": "flips", "of": ["flex", "shap"], "proof": "proved"}
     keys = [field.alias or name for name, field in cls.model_fields.items() if field.is_required()]
     return {key: offers[key] for key in keys if key in offers}
 
@@ -260,7 +261,8 @@ def _required(cls: type[Method]) -> dict[str, JsonValue]:
 def _result_of(task: str, inputs: Inputs) -> Result:
     """The result of a task that a method reads."""
     if task.startswith("counterfactuals."):
-        return search_set(_settled(GENERATORS.classes()["nearest"], GENERATORS, {"per_row": 3}), inputs)[1]
+        search = "exact" if task.endswith(".proved") else "nearest"
+        return search_set(_settled(GENERATORS.classes()[search], GENERATORS, {"per_row": 3}), inputs)[1]
     return check_method(METHODS.classes()[task], inputs)
 
 
