@@ -32,7 +32,7 @@ from audit.core.ct_training import (
     train_on_attacks,
 )
 from audit.core.network import Mlp
-from audit.search.gradient.descent import descend
+from audit.search.gradient.descent import OneHot, descend
 
 BLOBS = ((2.586902462852178, -0.4518571313436439), (-0.9932211880761272, 4.062596980064029))
 EVALUATION = Evaluation(runs=20, rows=250)
@@ -85,14 +85,22 @@ class Case:
     test: tuple[Tensor, Tensor]
     low: Tensor
     high: Tensor
+    immutable: int = 0
+    groups: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many inputs a network has."""
+        return self.x.shape[1]
 
     def rows(self, frozen: bool) -> Rows:
-        """The training rows, the first feature immutable or free."""
+        """The training rows, one feature immutable or free."""
         return Rows(self.x, self.y, 2, *self.masks(frozen), held_out=self.held)
 
     def masks(self, frozen: bool) -> tuple[Tensor, Tensor]:
         """Which columns may fall, and rise."""
-        free = torch.tensor([not frozen, True])
+        free = torch.ones(self.width, dtype=torch.bool)
+        free[self.immutable] = not frozen
         return free, free
 
 
@@ -149,14 +157,23 @@ def fit(
     """A network, the CPU seconds of its training, and those of its search."""
     search = Timed(given, frozen=frozen, rate=rate)
     settings = Training(objective=objective, **({"weights": Weights(reg=given.setting.reg)} | how))
-    module = Mlp().build(2, 2, seed)
+    module = Mlp().build(given.width, 2, seed)
     began = time.process_time()
     done = train(module, given.rows(frozen), settings, search, seed, lambda a, b: None)
     return done, time.process_time() - began, search.seconds
 
 
 def judge(
-    given: Case, module: Any, who: Any, *, tau: float, frozen: bool, plausible: bool, rate: float
+    given: Case,
+    module: Any,
+    who: Any,
+    *,
+    tau: float,
+    frozen: bool,
+    plausible: bool,
+    rate: float = 0.1,
+    how: Evaluation = EVALUATION,
+    mode: OneHot = "relaxed",
 ) -> pd.DataFrame:
     """The evaluation of 3.7, one row per run."""
     down, up = given.masks(frozen)
@@ -167,7 +184,7 @@ def judge(
             start,
             target,
             tau=tau,
-            steps=EVALUATION.steps,
+            steps=how.steps,
             rate=rate,
             lam1=0.0,
             lam2=weight,
@@ -175,9 +192,11 @@ def judge(
             up=up,
             low=given.low,
             high=given.high,
+            groups=given.groups,
+            one_hot=mode,
         )
 
-    return over_energies(measure(module, who, EVALUATION, search, tau, plausible=plausible))
+    return over_energies(measure(module, who, how, search, tau, plausible=plausible))
 
 
 def one_seed(name: str, seed: int, *, rate: float = 0.1, constrained: bool = True, **how: Any) -> dict[str, float]:
@@ -216,12 +235,12 @@ def one_seed(name: str, seed: int, *, rate: float = 0.1, constrained: bool = Tru
 
 
 def attributed(given: Case, plain: Any, kept: Any, seed: int) -> dict[str, float]:
-    """The share of the first feature in the attributions, in both normalisations."""
+    """The share of the immutable feature in the attributions, in both normalisations."""
     found = {}
     for name, module in (("plain", plain), ("ct", kept)):
         g = attributions(module, given.test[0], 20, 2500, seed)
         for key, published in (("ig_published", True), ("ig_share", False)):
-            found[f"{key}_{name}"] = float(np.median(normalised(g, published=published)[:, 0]))
+            found[f"{key}_{name}"] = float(np.median(normalised(g, published=published)[:, given.immutable]))
     return found
 
 
