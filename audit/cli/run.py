@@ -26,6 +26,9 @@ WORDS = {0: "OK", 1: "FAIL", 3: "ERROR", 5: "INCOMPLETE"}
 @options.overrides
 @click.option("--only", multiple=True, metavar="ID", help="Run these tasks and what they read; may be repeated.")
 @click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The date of the audit; waivers are judged on it.")
+@click.option(
+    "--against", type=click.Path(path_type=Path, file_okay=False, exists=True), help="The bundle of the previous audit."
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; never changes a result.")
 @options.permissions
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on standard output.")
@@ -37,6 +40,7 @@ def command(
     overrides: tuple[str, ...],
     only: tuple[str, ...],
     as_of: datetime | None,
+    against: Path | None,
     workers: int | None,
     allow_pickle: bool,
     allow_code: bool,
@@ -58,6 +62,7 @@ def command(
         workers=workers,
         only=only,
         as_of=as_of.date() if as_of else None,
+        against=against,
     )
     with ExitStack() as stack:
         outcome = run(spec, output, chosen, _progress(stack, quiet=quiet, verbose=verbose))

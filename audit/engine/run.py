@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from audit import __version__
 from audit.bundle import Bundle, pretty_json
 from audit.core.base import canonical_json, sha256
-from audit.core.errors import ModelError, SpecError
+from audit.core.errors import BundleError, ModelError, SpecError
 from audit.core.evidence import Evidence, Note, Result
 from audit.core.finding import Finding, OpinionWord, judge_gate, note_findings, strongest_opinion
 from audit.core.manifest import Manifest
@@ -32,6 +32,7 @@ from audit.engine.provenance import package_version, package_versions, repositor
 from audit.engine.schedule import Schedule, submit_to
 from audit.engine.workers import Here, pool, run_remote, stop
 from audit.report import export, render
+from audit.report.diff import CHANGES, diff
 from audit.spec.compile import compile_plan
 from audit.spec.facts import spec_facts, spec_notes
 from audit.spec.load import Loaded, load_spec
@@ -56,13 +57,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Options:
-    """What the person who starts the run decides; nothing of it comes from the spec."""
+    """What the person who starts the run decides; nothing of it comes from the spec.
+
+    Attributes:
+        against: the bundle of the previous audit, which section S19 compares this one with.
+    """
 
     overrides: tuple[str, ...] = ()
     allow: Allow = field(default_factory=Allow)
     workers: int | None = None
     only: tuple[str, ...] = ()
     as_of: date | None = None
+    against: Path | None = None
 
 
 def run(spec: Path | str, out: Path | str, options: Options | None = None, progress: Progress | None = None) -> Outcome:
@@ -76,6 +82,7 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
     loaded = load_spec(Path(spec), options.overrides)
     _opinion_text(loaded)  # a missing file is said before the work, not after it
     bundle = _open_bundle(out, loaded)
+    _check_previous(out, options.against)
     with threadpool_limits(1):
         loading = load_inputs(loaded, options.allow)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
@@ -111,6 +118,17 @@ def _open_bundle(out: Path, loaded: Loaded) -> Bundle:
         elif not any((out / name).is_dir() for name in ("evidence", "parts")):
             raise SpecError(f"--output {out.name}: holds files that are no bundle; name another folder")
     return bundle
+
+
+def _check_previous(out: Path, previous: Path | None) -> None:
+    """Refuses a previous audit that is this one, is none, or was altered, before the work."""
+    if previous is None:
+        return
+    if previous.resolve() == out.resolve():
+        raise SpecError(f"--against {previous.name}: is the folder of this audit too; keep the previous one apart")
+    altered = Bundle(previous).altered()
+    if altered:
+        raise BundleError([f"--against {previous.name}: {line}" for line in altered])
 
 
 def _wanted(plan: Plan, only: Sequence[str]) -> set[str]:
@@ -179,7 +197,11 @@ def _conclude(
     bundle.write("results.json", pretty_json(results))
     bundle.drop_parts()
     bundle.prune({record.key for record in records})
+    (bundle.root / CHANGES).unlink(missing_ok=True)
     manifest = bundle.write_manifest(_manifest(loaded, loading, plan, audit, opinion, options))
+    if options.against is not None:
+        bundle.write(CHANGES, pretty_json(diff(Bundle(options.against), bundle).undated().model_dump(mode="json")))
+        manifest = bundle.write_manifest(manifest)
     export(bundle)
     reports = render(bundle, loaded.spec.report.formats)
     bundle.write_manifest(manifest)

@@ -1,7 +1,7 @@
 """Two bundles side by side: the spec, the inputs, every number with its uncertainty, gates and findings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import JsonValue
@@ -22,6 +22,9 @@ from audit.core.manifest import Manifest
 from audit.report.judged import OUTCOMES, finding_view, gate_form, gate_view
 from audit.report.source import Source
 from audit.report.text import words
+
+CHANGES = "changes.json"
+"""The file of a bundle that holds what changed since the previous audit, where one was given."""
 
 NAMES = ("id", "name", "finding", "metric", "kind", "search")
 """Keys that an entry of a list goes by; the first that it has."""
@@ -92,6 +95,10 @@ class Diff(Frozen):
     gates: tuple[GateLine, ...]
     findings: tuple[FindingLine, ...]
     regressions: tuple[str, ...]
+
+    def undated(self) -> Self:
+        """The same without the id of the new report, which cannot rest on a file that says what it is."""
+        return self.model_copy(update={"new": self.new.model_copy(update={"report_id": ""})})
 
     @property
     def nothing(self) -> bool:

@@ -1,5 +1,6 @@
 """What differs between two audits, as blocks of a page and as lines of text."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -11,9 +12,10 @@ from audit.core.evidence import Metric
 from audit.core.finding import Interval
 from audit.report import text
 from audit.report.blocks import Badge, Block, Bullets, Callout, Cell, Column, Grid, Heading, Para, Section
-from audit.report.diff import Change, Diff, FindingLine, GateLine, MetricLine
+from audit.report.diff import CHANGES, Change, Diff, FindingLine, GateLine, MetricLine
 from audit.report.judged import OUTCOMES, SEVERITIES
-from audit.report.source import where_text
+from audit.report.source import Source, where_text
+from audit.report.tables import cut
 from audit.resources import folder
 
 WORDS: dict[Word, Badge] = {
@@ -31,7 +33,7 @@ WHY = {
     "not tested": "its evidence is not in the new audit, so nothing says that it was corrected",
 }
 ASKED = {"both": "", "old": " (asked by the old spec only)", "new": " (asked by the new spec only)"}
-PAIRED = {True: "same rows", False: "other rows", None: "not known"}
+PAIRED = {True: "same rows", False: "other rows", None: "rows not compared"}
 WORSE = Badge("WORSE", "×", "fail")
 NOT_WORSE = Badge("NOT WORSE", "·", "plain")
 
@@ -52,6 +54,20 @@ def sections(diff: Diff) -> Iterator[Section]:
     yield Section("D4", "Findings opened and closed", found, "" if found else "No finding was opened or closed.")
     yield Section("D5", "Numbers", tuple(_number_blocks(diff)))
     yield Section("D6", "Rules", (Bullets(rules()),))
+
+
+def previous(source: Source) -> Iterator[Block]:
+    """S19: what changed since the previous audit, where one was given."""
+    path = source.bundle.root / CHANGES
+    if not path.is_file():
+        return
+    diff = Diff.model_validate_json(path.read_bytes())
+    for section in sections(diff):
+        if section.id != "D1":
+            yield Heading(section.title, anchor=f"changes-{section.id}")
+        if section.absent:
+            yield Para(section.absent)
+        yield from (cut(source, block) if isinstance(block, Grid) else block for block in section.blocks)
 
 
 def verdict(diff: Diff) -> str:
@@ -81,10 +97,12 @@ def _short(diff: Diff) -> Iterator[Block]:
 
 
 def _compared(diff: Diff) -> Iterator[Block]:
-    pairs = [("Report", "report_id"), ("Audit", "audit"), ("As of", "as_of"), ("Spec", "spec")]
+    unstated = "not stated"
+    pairs = [("Report", "report_id", "this report"), ("Audit", "audit", unstated), ("As of", "as_of", unstated)]
+    pairs += [("Spec", "spec", unstated)]
     rows = tuple(
-        (Cell(label), *(Cell(str(getattr(side, key) or "not stated"), "code") for side in (diff.old, diff.new)))
-        for label, key in pairs
+        (Cell(label), *(Cell(str(getattr(side, key) or missing), "code") for side in (diff.old, diff.new)))
+        for label, key, missing in pairs
     )
     yield Grid("The two audits", (Column("What"), Column("Old"), Column("New")), rows, name="sides")
     if diff.old.audit != diff.new.audit:
@@ -106,29 +124,33 @@ def _change_grid(title: str, changes: Sequence[Change]) -> Grid:
 
 
 def _text(value: str | None) -> str:
-    return "absent" if value is None else value or "empty"
+    """A value; of a digest the first 16 figures, the JSON has all."""
+    return "absent" if value is None else re.sub(r"\b([0-9a-f]{16})[0-9a-f]{48}\b", r"\1…", value) or "empty"
 
 
 def _gate_grid(gates: Sequence[GateLine]) -> Grid:
-    numeric = {"Required", "Old", "New", "Difference"}
-    labels = ("Gate", "What is asked", "Required", "Old", "New", "Difference", "Number", "Old result", "New result")
+    labels = ("Gate", "What is asked", "Required", *ESTIMATES, "Old result", "New result")
     rows = tuple(
         (
             Cell(gate.id, "code"),
-            Cell(gate.label + ASKED[gate.asked] + (". Waived" if gate.waived else "")),
+            Cell(_asked(gate)),
             Cell(gate.required, "number"),
-            Cell(_estimate(gate.old_measured, gate.form), "number"),
-            Cell(_estimate(gate.new_measured, gate.form), "number"),
-            Cell(_difference(gate.difference, gate.form), "number"),
-            _badge(WORSE if gate.worse else WORDS[gate.word]),
+            *_estimates(gate.old_measured, gate.new_measured, gate.difference, gate.form),
             _badge(OUTCOMES[gate.old]),
             _badge(OUTCOMES[gate.new]),
         )
         for gate in gates
     )
-    columns = tuple(Column(label, numeric=label in numeric) for label in labels)
+    columns = tuple(Column(label, numeric=label in NUMERIC) for label in labels)
     note = "Both audits are judged by the bar that stands here. A gap carries an interval for all groups at once."
     return Grid("Each gate on both audits", columns, rows, note, name="gates")
+
+
+def _asked(gate: GateLine) -> str:
+    """What a gate asks, by whom, and whether it is worse or waived."""
+    said = [gate.label + ASKED[gate.asked]]
+    said += ["Worse by more than noise"] if gate.worse else []
+    return ". ".join([*said, "Waived"] if gate.waived else said)
 
 
 def _finding_blocks(findings: Sequence[FindingLine]) -> Iterator[Block]:
@@ -158,22 +180,40 @@ def _number_blocks(diff: Diff) -> Iterator[Block]:
 
 
 def _metric_grid(caption: str, metrics: Iterable[MetricLine]) -> Grid:
-    numeric = {"Old", "New", "Difference"}
-    labels = ("Number", "Measured on", "Old", "New", "Difference", "Rows", "Result")
+    labels = ("Number", "Measured on", *ESTIMATES, "Result")
     rows = tuple(
         (
             Cell(f"{metric.task}: {metric.label}"),
-            Cell(_where(metric)),
-            Cell(_estimate(metric.old, metric.form), "number"),
-            Cell(_estimate(metric.new, metric.form), "number"),
-            Cell(_difference(metric.difference, metric.form), "number"),
-            Cell(PAIRED[metric.paired]),
+            Cell(f"{_where(metric)}; {PAIRED[metric.paired]}"),
+            *_estimates(metric.old, metric.new, metric.difference, metric.form),
             _badge(WORDS[metric.word]),
         )
         for metric in metrics
     )
-    columns = tuple(Column(label, numeric=label in numeric) for label in labels)
-    return Grid(caption, columns, rows, "Intervals are at 95 %.", tool=True, name=caption.lower())
+    columns = tuple(Column(label, numeric=label in NUMERIC) for label in labels)
+    return Grid(
+        caption, columns, rows, "The interval is that of the difference, at 95 %.", tool=True, name=caption.lower()
+    )
+
+
+ESTIMATES = ("Old", "New", "Difference", "Its interval")
+NUMERIC = frozenset({"Required", *ESTIMATES})
+
+
+def _estimates(
+    old: Interval | None, new: Interval | None, difference: Difference | None, form: str
+) -> tuple[Cell, ...]:
+    """The cells under `ESTIMATES`."""
+    value, interval = text.ABSENT, text.ABSENT
+    if difference is not None:
+        value = text.change(difference.value, form)
+        interval = "known" if difference.exact else _between(difference, form)
+    shown = [text.FORMATS[form](side.value) if side else text.ABSENT for side in (old, new)]
+    return tuple(Cell(said, "number") for said in (*shown, value, interval))
+
+
+def _between(difference: Difference, form: str) -> str:
+    return f"{text.change(difference.low, form)} to {text.change(difference.high, form)}"
 
 
 def _badge(badge: Badge) -> Cell:
@@ -188,17 +228,13 @@ def _estimate(measured: Interval | None, form: str) -> str:
     if measured is None:
         return text.ABSENT
     shown = text.FORMATS[form](measured.value)
-    exact = measured.low == measured.high
-    return shown if exact else f"{shown} ({text.interval(measured.low, measured.high, form)})"
+    alone = measured.low == measured.high
+    return shown if alone else f"{shown} ({text.interval(measured.low, measured.high, form)})"
 
 
-def _difference(difference: Difference | None, form: str) -> str:
-    if difference is None:
-        return text.ABSENT
+def _difference(difference: Difference, form: str) -> str:
     shown = text.change(difference.value, form)
-    if difference.exact:
-        return f"{shown} (taken as known)"
-    return f"{shown} ({text.change(difference.low, form)} to {text.change(difference.high, form)})"
+    return f"{shown} (taken as known)" if difference.exact else f"{shown} ({_between(difference, form)})"
 
 
 def lines(diff: Diff) -> Iterator[str]:

@@ -6,11 +6,14 @@ from audit.core.evidence import Evidence
 from audit.report import back, front
 from audit.report.blocks import Block, Report
 from audit.report.crosswalk import crosswalk
+from audit.report.diff import CHANGES
+from audit.report.diff_blocks import previous
 from audit.report.distances import cid
 from audit.report.importance import flex
 from audit.report.layout import portions
 from audit.report.rankings import agreement, shap
 from audit.report.remedies import remedy
+from audit.report.saliency import saliency
 from audit.report.scores import scores
 from audit.report.source import REMEDIES, Source
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
@@ -20,6 +23,7 @@ LAYOUTS: dict[str, Layout] = {
     "flex": flex,
     "shap": shap,
     "agreement": agreement,
+    "saliency_partition": saliency,
     "scores_activation": scores,
     "cid": cid,
 }
@@ -54,6 +58,9 @@ def build(source: Source) -> Report:
             if record.status == "ok":
                 placed.setdefault(section, []).append(record.id)
     blocks |= {name: list(make(source)) for name, make in BACK.items()}
+    blocks["S19"] = list(previous(source))
+    if blocks["S19"]:
+        placed["S19"] = [CHANGES.partition(".")[0]]
     blocks["S20"] = list(crosswalk(source, placed))
     manifest = source.manifest
     return Report(

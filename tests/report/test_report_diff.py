@@ -19,9 +19,9 @@ from report_case import credit_case as hostile_case
 from test_report_html import Reader
 
 from audit.bundle import Bundle, pretty_json
-from audit.core.errors import BundleError
+from audit.core.errors import BundleError, SpecError
 from audit.core.evidence import Where
-from audit.engine.run import run
+from audit.engine.run import Options, run
 from audit.report.diff import diff
 from audit.report.diff_blocks import lines, rules
 from audit.report.diff_page import page
@@ -66,6 +66,8 @@ def bundles(tmp_path_factory) -> dict[str, Bundle]:
     run(root / "moved" / "spec.yaml", root / "bars")
     retrain(root / "case")
     run(spec, root / "new")
+    shutil.copytree(root / "new", root / "since")
+    run(spec, root / "since", Options(against=root / "old"))
     return {path.name: Bundle(path) for path in root.iterdir() if (path / "manifest.json").is_file()}
 
 
@@ -225,3 +227,39 @@ def test_an_altered_bundle_is_not_compared(bundles, tmp_path):
         diff(bundles["old"], Bundle(tmp_path / "altered"))
     assert credit_case.command("diff", bundles["old"].root, tmp_path / "altered").returncode == 4
     assert credit_case.command("diff", bundles["old"].root, tmp_path / "nowhere").returncode == 2
+
+
+def test_a_run_against_the_previous_audit_shows_the_changes_in_the_report(bundles):
+    since = bundles["since"]
+    content = (since.root / "report.html").read_text("utf-8")
+    section = content.split('<h2 id="S19">')[1].split("</section>")[0]
+    told = Reader(f"<p>{section}").text
+    assert bundles["old"].manifest().report_id in told
+    assert "this report" in told
+    assert "× WORSE" in told
+    assert "AUC. Worse by more than noise" in told
+    assert "was a PASS and is now" in told
+    assert since.altered() == since.contradictions() == []
+    assert since.manifest().report_id != bundles["new"].manifest().report_id
+    ids = [a["id"] for _, a in Reader(content).tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    plain = (bundles["new"].root / "report.html").read_text("utf-8")
+    assert "No previous audit was given to this run" in plain
+
+
+def test_without_a_previous_audit_nothing_of_it_is_left(bundles, tmp_path):
+    shutil.copytree(bundles["since"].root, tmp_path / "out")
+    spec = bundles["new"].root.parent / "case" / "spec.yaml"
+    run(spec, tmp_path / "out")
+    assert credit_case.contents(tmp_path / "out") == credit_case.contents(bundles["new"].root)
+
+
+def test_the_previous_audit_lies_in_a_folder_of_its_own_and_is_whole(bundles, tmp_path):
+    spec = bundles["new"].root.parent / "case" / "spec.yaml"
+    with pytest.raises(SpecError, match="keep the previous one apart"):
+        run(spec, bundles["new"].root, Options(against=bundles["new"].root))
+    shutil.copytree(bundles["old"].root, tmp_path / "altered")
+    (tmp_path / "altered" / "results.json").write_bytes(b"{}")
+    with pytest.raises(BundleError, match=r"--against altered: results\.json"):
+        run(spec, tmp_path / "out", Options(against=tmp_path / "altered"))
+    assert not (tmp_path / "out").exists()
