@@ -296,6 +296,12 @@ def written(cases: dict[str, Case], pairs: dict[str, list[Pair]]) -> Iterator[st
     sizes = {"adult": cases["Adult"].width, "ch": sum(len(p) for p in (cases["CH"].y, *halves(cases["CH"])))}
     seeds = ", ".join(f"{name} {len(each)}" for name, each in pairs.items())
     yield HEAD.format(runs=EVALUATION.runs, rows=EVALUATION.rows, seeds=seeds, **sizes)
+    if any(len(each) < len(SEEDS) for each in pairs.values()):
+        yield (
+            f"Fewer seeds than {len(SEEDS)} where it says so: a loaded machine left no time for more. Intervals over two "
+            "or three seeds are wide, and what they hold is little more than each seed by itself. "
+            "`python tests/study/ct.py real` runs all.\n"
+        )
     for part in (compared(found), protected(found), attacked(robust), domains(found)):
         yield from part
     yield MISSES
