@@ -298,7 +298,7 @@ def written(cases: dict[str, Case], pairs: dict[str, list[Pair]]) -> Iterator[st
     yield HEAD.format(runs=EVALUATION.runs, rows=EVALUATION.rows, seeds=seeds, **sizes)
     if any(len(each) < len(SEEDS) for each in pairs.values()):
         yield (
-            f"Fewer seeds than {len(SEEDS)} where it says so: a loaded machine left no time for more. Intervals over two "
+            f"Fewer seeds than {len(SEEDS)} where it says so: no time was left for more. Intervals over two "
             "or three seeds are wide, and what they hold is little more than each seed by itself. "
             "`python tests/study/ct.py real` runs all.\n"
         )
