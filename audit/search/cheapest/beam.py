@@ -10,6 +10,7 @@ from audit.core.neighbours import distinct, rank
 from audit.core.table import Floats
 from audit.search.cheapest.hunt import Hunt
 from audit.search.cheapest.moves import Moves
+from audit.search.cheapest.prices import lever_keys
 
 ALIKE = 2
 """States of one query that change the same features at most, so that the beam does not fill with near-copies."""
@@ -74,7 +75,9 @@ def expand(hunt: Hunt, moves: Moves, states: States, width: int, *, bold: bool =
     state, move = moves.of_queries(states.which)
     feature, bound = moves.feature[move], hunt.bound[states.which]
     cost = states.cost[state] - states.parts[state, feature] + moves.cost[move]
-    fits = (cost < bound[state]) & changed(states.codes[state, feature], moves.value[move])
+    # A state of one feature, replaced, is another single move, and was asked for with the others.
+    alone = ((states.parts > 0).sum(axis=1) == 1)[state] & (states.parts[state, feature] > 0)
+    fits = (cost < bound[state]) & ~alone & changed(states.codes[state, feature], moves.value[move])
     state, move, feature, cost = state[fits], move[fits], feature[fits], cost[fits]
     which = states.which[state]
     lift = states.lift[state] - states.gains[state, feature] + moves.gain[move]
@@ -117,7 +120,7 @@ def promising(hunt: Hunt, moves: Moves, states: States, width: int, *, within: b
     order = np.lexsort((score, states.which))
     order = order[score[order] < hunt.bound[states.which[order]]] if within else order
     states = states.take(order)
-    levers = changed(hunt.rows[states.which], states.codes).astype(np.float64)
+    levers = lever_keys(changed(hunt.rows[states.which], states.codes))
     _, group = distinct(states.which, levers)
     by_group = np.argsort(group, kind="stable")
     alike = np.empty(len(group), dtype=np.int64)

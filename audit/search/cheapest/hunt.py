@@ -9,7 +9,7 @@ from audit.core.counterfactuals import changed
 from audit.core.model import Ints
 from audit.core.neighbours import Queries, distinct, rank, row_keys
 from audit.core.table import Floats
-from audit.search.cheapest.prices import Prices, lift
+from audit.search.cheapest.prices import Prices, lever_keys, lift
 
 Bools = NDArray[np.bool_]
 
@@ -95,7 +95,7 @@ class Hunt:
         # What was there first stays first among equals.
         order = np.lexsort((costs, which))
         which, codes, costs, lifts = which[order], codes[order], costs[order], lifts[order]
-        levers = changed(self.rows[which], codes).astype(np.float64)
+        levers = lever_keys(changed(self.rows[which], codes))
         kept = np.sort(distinct(which, levers)[0])
         place = rank(which[kept])
         kept, place = kept[place < self.costs.shape[1]], place[place < self.costs.shape[1]]

@@ -180,7 +180,6 @@ def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
     asked = np.concatenate([np.arange(n), which])
     codes = hunt.rows[asked]
     codes[np.arange(n, len(codes)), feature] = value
-    hunt.unseen(asked, codes)
     lifts, _ = hunt.ask(asked, codes)
     start, gain = lifts[:n], lifts[n:] - lifts[which]
     # What has become too dear since, or gains nothing over a cheaper move of the feature, is of no use.

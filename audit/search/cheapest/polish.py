@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from audit.core.counterfactuals import change_of, changed
+from audit.core.counterfactuals import changed
 from audit.core.model import Ints
 from audit.core.neighbours import rank
 from audit.core.table import Floats
@@ -40,10 +40,7 @@ def _longest_run(hunt: Hunt, which: Ints, state: Floats) -> Floats:
     codes = state[lane]
     codes[np.arange(len(lane)), feature] = x[lane, feature]
     lifts, fine = hunt.ask(which[lane], codes)
-    saved = np.full(left.shape, np.inf)
-    for j, schema_feature in enumerate(hunt.prices.schema.features):
-        sizes = change_of(schema_feature, x[:, j], state[:, j]) * hunt.prices.weights[j] + hunt.prices.per_change
-        saved[:, j] = np.maximum(sizes, LEAST)
+    saved = np.maximum(hunt.prices.parts(x, state), LEAST)
     top = np.full(len(x), -np.inf)
     np.maximum.at(top, lane, lifts)
     order_key = np.full(left.shape, np.inf)
@@ -133,7 +130,9 @@ def _less(hunt: Hunt, moves: Moves, best: States) -> tuple[States, Ints, Ints]:
     other.codes[every, feature] = hunt.rows[other.which, feature]
     other.parts[every, feature] = other.gains[every, feature] = 0.0
     both = States(*(np.concatenate(parts) for parts in zip(given, other, strict=True)))
-    return both, np.concatenate([lane[pair], lane]), np.concatenate([feature[pair], feature])
+    # With nothing left, the second move would be a single one, and was asked for with the others.
+    some = np.flatnonzero((both.parts > 0).any(axis=1))
+    return both.take(some), np.concatenate([lane[pair], lane])[some], np.concatenate([feature[pair], feature])[some]
 
 
 def shrink(hunt: Hunt, grid: Grid, most: int, tolerance: float, features: int = 4) -> None:
@@ -152,7 +151,7 @@ def shrink(hunt: Hunt, grid: Grid, most: int, tolerance: float, features: int = 
     ordered = np.array([f.ordered and f.scale > 0 for f in hunt.prices.schema.features])
     x = hunt.rows[which]
     usable = changed(x, state) & ordered & ~np.isnan(x) & ~np.isnan(state)
-    sizes = np.where(usable, np.abs(state - x) / _scales(hunt) * hunt.prices.weights, -1.0)
+    sizes = np.where(usable, np.abs(state - x) / hunt.prices.scale * hunt.prices.weights, -1.0)
     order = np.argsort(-sizes, axis=1, kind="stable")[:, :features]
     count = np.minimum((sizes > 0).sum(axis=1), features)
     order[np.arange(order.shape[1]) >= count[:, None]] = -1
@@ -169,7 +168,7 @@ def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, clos
         close: shape (m,), a feature is left where less cost than this is at stake.
     """
     which, state = lanes
-    unit = hunt.prices.weights / _scales(hunt)
+    unit = hunt.prices.weights / hunt.prices.scale
     order = np.concatenate([order, np.full((len(order), 1), -1)], axis=1)
     turn, feature, x = np.zeros(len(which), dtype=np.int64), order[:, 0].copy(), hunt.rows[which]
     fails, works = x[np.arange(len(x)), feature], state[np.arange(len(x)), feature]
@@ -189,8 +188,3 @@ def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, clos
         turn[done] += 1
         feature[done] = order[done, turn[done]]
         fails[done], works[done] = x[done, feature[done]], state[done, feature[done]]
-
-
-def _scales(hunt: Hunt) -> Floats:
-    """The change of each feature that counts as 1, shape (d,)."""
-    return np.array([f.scale if f.scale > 0 else 1.0 for f in hunt.prices.schema.features])
