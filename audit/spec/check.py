@@ -14,6 +14,9 @@ from audit.spec.contradiction import check_data
 from audit.spec.messages import Path, Problem, unknown
 from audit.spec.model import Spec
 
+COMPARISON = "before_after"
+"""The method that compares the given model with that of a remedy: planned as `before_after@<id>`, listed or not."""
+
 RESERVED = ("sample", "spec")
 """Ids of evidence that the audit itself makes."""
 
@@ -210,7 +213,7 @@ def task_ids(spec: Spec) -> list[str]:
     """The ids of all evidence of a spec, remedies and the audits of their models included."""
     given = given_ids(spec)
     names = [remedy.task_id for remedy in spec.remedies]
-    again = [f"{task}@{name}" for name in names for task in ("sample", *given)]
+    again = [f"{task}@{name}" for name in names for task in ("sample", *given, COMPARISON)]
     return [*given, *(f"remedies.{name}" for name in names), *again]
 
 

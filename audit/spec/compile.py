@@ -8,6 +8,7 @@ from audit.core.base import canonical_json, sha256
 from audit.core.errors import SpecError
 from audit.core.method import METHODS, Generator, Method
 from audit.core.plan import Plan, Ref, Task
+from audit.spec.check import COMPARISON
 from audit.spec.facts import settings
 from audit.spec.model import Spec, column_infos
 
@@ -16,9 +17,6 @@ REMEDIES = "remedies."
 
 FILE = "file:"
 """What the names of inputs begin with that are files of counterfactuals; their paths follow."""
-
-COMPARISON = "before_after"
-"""The method that compares the given model with that of a remedy; planned for every remedy, listed or not."""
 
 SAMPLE_REV = 1
 """Raised when the drawing of the sample changes."""
@@ -43,9 +41,8 @@ def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[st
     inputs |= {name: Ref(source="input", name=name, content=contents[name]) for name in files}
     tasks = {sample.id: sample}
     work = runnables(spec)
-    listed = [name for name, runnable in work.items() if isinstance(runnable, Method) and runnable.kind == COMPARISON]
-    comparison = work[listed[0]] if listed else METHODS.classes()[COMPARISON].model_validate({"kind": COMPARISON})
-    work = {name: runnable for name, runnable in work.items() if name not in listed or not spec.remedies}
+    comparison = _comparison(work) if spec.remedies else None
+    work = {name: runnable for name, runnable in work.items() if runnable is not comparison}
     for task_id in _ordered({name: tuple(runnable.reads().values()) for name, runnable in work.items()}):
         tasks[task_id] = _task(spec, task_id, work[task_id], inputs, tasks, versions)
     given = tuple(tasks.values())
@@ -54,12 +51,24 @@ def compile_plan(spec: Spec, contents: Mapping[str, str], versions: Callable[[st
         tasks[task_id] = _task(spec, task_id, remedy, inputs, tasks, versions)
         again = _again(given, remedy.task_id, tasks[task_id])
         tasks |= again
-        compared = _task(spec, f"{COMPARISON}@{remedy.task_id}", comparison, inputs, tasks, versions)
-        read = {f"before.{task.id}": _ref(task) for task in given}
-        read |= {f"after.{task.id}": _ref(again[f"{task.id}@{remedy.task_id}"]) for task in given}
-        reads = {**compared.reads, **read, "remedy": _ref(tasks[task_id])}
-        tasks[compared.id] = Task(**({f: getattr(compared, f) for f in Task.model_fields} | {"reads": reads}))
+        if comparison is not None:
+            compared = _task(spec, f"{COMPARISON}@{remedy.task_id}", comparison, inputs, tasks, versions)
+            tasks[compared.id] = _comparing(compared, given, again, remedy.task_id, tasks[task_id])
     return Plan(tasks=tuple(tasks.values()))
+
+
+def _comparison(work: Mapping[str, Generator | Method]) -> Generator | Method:
+    """The comparison of two models as the spec lists it, or as it is by default."""
+    listed = [runnable for runnable in work.values() if isinstance(runnable, Method) and runnable.kind == COMPARISON]
+    return listed[0] if listed else METHODS.classes()[COMPARISON].model_validate({"kind": COMPARISON})
+
+
+def _comparing(compared: Task, given: Sequence[Task], again: Mapping[str, Task], name: str, remedy: Task) -> Task:
+    """The task of a comparison, which reads every task of both models and that of the remedy."""
+    read = {f"before.{task.id}": _ref(task) for task in given}
+    read |= {f"after.{task.id}": _ref(again[f"{task.id}@{name}"]) for task in given}
+    reads = {**compared.reads, **read, "remedy": _ref(remedy)}
+    return Task(**({f: getattr(compared, f) for f in Task.model_fields} | {"reads": reads}))
 
 
 def _task(
