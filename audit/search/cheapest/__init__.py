@@ -247,11 +247,14 @@ class _Search:
             states = expand(hunt, moves, states, width)
         shrink(hunt, self.grid, lanes, effort.tolerance)
         for _ in range(effort.swaps):
+            known = hunt.costs.copy()
             states = revert(hunt, moves, lanes, width)
             for _ in range(effort.bold):
                 states = expand(hunt, moves, states, width, bold=True)
             trade(hunt, moves, lanes, effort.trades)
             shrink(hunt, self.grid, lanes, effort.tolerance)
+            hunt.active = (hunt.costs != known).any(axis=1)
+        hunt.active[:] = True
 
     def _settle(self, hunt: Hunt) -> None:
         """Asks for the best once more, in another order and in other batches, and takes what still flips."""

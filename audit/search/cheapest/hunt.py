@@ -28,6 +28,8 @@ class Hunt:
         costs: shape (n, wanted + SPARE), infinite where there is none.
         lifts: shape (n, wanted + SPARE), how far each is beyond the flip, in log-odds, as far as that is known.
         short: shape (n, wanted + SPARE), whether its values were moved back towards the row as far as they go.
+        active: shape (n,), queries whose counterfactuals are worth treating again.
+        seen: hashes of the combinations that were asked for.
     """
 
     queries: Queries
@@ -40,6 +42,7 @@ class Hunt:
     costs: Floats = field(init=False)
     lifts: Floats = field(init=False)
     short: Bools = field(init=False)
+    active: Bools = field(init=False)
     seen: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,6 +52,7 @@ class Hunt:
         self.costs = np.full((len(self.block), slots), np.inf)
         self.lifts = np.zeros(self.costs.shape)
         self.short = np.zeros(self.costs.shape, dtype=bool)
+        self.active = np.ones(len(self.block), dtype=bool)
         self.seen = np.empty(0, dtype=np.uint64)
 
     @property
@@ -106,8 +110,8 @@ class Hunt:
         self.short[which[kept], place] = short[order][kept]
 
     def lanes(self, most: int) -> tuple[Ints, Ints]:
-        """The counterfactuals that are known, the `most` cheapest of each query, as (query, slot)."""
-        which, slot = np.nonzero(np.isfinite(self.costs[:, :most]))
+        """The counterfactuals that are known, the `most` cheapest of each active query, as (query, slot)."""
+        which, slot = np.nonzero(np.isfinite(self.costs[:, :most]) & self.active[:, None])
         return which.astype(np.int64), slot.astype(np.int64)
 
     def missed(self) -> Ints:
