@@ -36,8 +36,8 @@ def people(rng: np.random.Generator, n: int, *, missing: bool) -> pd.DataFrame:
     )
     frame = frame[list(rng.permutation(NAMES)[: rng.integers(2, 6)])]
     if missing:
-        for name in set(frame) & {"size", "home"}:
-            frame.loc[rng.random(n) < 0.2, name] = np.nan if name == "size" else None
+        for name in [name for name in frame if name != "own"]:
+            frame[name] = frame[name].where(rng.random(n) > 0.2)
     return frame
 
 
@@ -129,7 +129,7 @@ def problem(seed: int, folder: Path, *, rules: bool = False, rows: int = 3) -> P
     rng = np.random.default_rng(seed)
     make = MODELS[seed % len(MODELS)]
     train = people(rng, 120, missing=bool(rng.random() < 0.5))
-    columns = {"rank": ColumnInfo(order=RANKS)} if "rank" in train and set(train["rank"]) == set(RANKS) else {}
+    columns = {"rank": ColumnInfo(order=RANKS)} if "rank" in train and set(train["rank"].dropna()) == set(RANKS) else {}
     schema = toy_table(train, columns).schema
     y = labels(schema, train, rng)
     model = make(train, np.where(y, "yes", "no") if make is not booster else y.astype(int), rng, folder)
