@@ -30,6 +30,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "attack_eps": [0.0, 0.1],
         "attribution_rounds": 2,
     },
+    "recourse": {"from": "recourse"},
 }
 """Settings of methods that train: their defaults take minutes, and the contract is the same."""
 
@@ -105,9 +106,27 @@ def image_network(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "model.safetensors"), "classes": ["no", "yes"], **shape}
 
 
+def image_onnx(folder: Path) -> dict[str, Any]:
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["logits"]),
+    ]
+    sides = {"x": ["n", 1, "h", "w"], "logits": ["n", 2]}
+    x, logits = (helper.make_tensor_value_info(name, TensorProto.FLOAT, side) for name, side in sides.items())
+    kernel = numpy_helper.from_array(np.random.default_rng(0).random((2, 1, 3, 3), dtype=np.float32), "kernel")
+    graph = helper.make_graph(nodes, "pictures", [x], [logits], [kernel])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return {"path": str(folder / "model.onnx"), "cut": "maps", "classes": ["no", "yes"]}
+
+
 SETTINGS = {
     "torch": torch,
     "image_network": image_network,
+    "image_onnx": image_onnx,
     "function": function,
     "sklearn": sklearn,
     "predictions": lambda folder: {"column": "p"},

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from audit.core import architecture
 from audit.core.base import sha256
 from audit.core.errors import ModelError
 from audit.core.evidence import Evidence
@@ -17,7 +18,7 @@ from audit.core.model import Allow, Decision, Scorer, Source
 from audit.core.network import Architecture, Mlp, Network, Prepare
 from audit.engine.run import Options, run
 from audit.models import torch_module
-from audit.models.torch_module import TorchAdapter, architecture_of, save_network
+from audit.models.torch_module import TorchAdapter, save_network, shape_of
 from audit.testing import toy_network, toy_table
 
 NAMES = ("age", "amount", "home")
@@ -243,16 +244,16 @@ class Entry:
 
 def test_an_installed_package_can_offer_an_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offered = [Entry("doubled", Doubled), Entry("broken", ImportError("no such thing")), Entry("odd", Prepare)]
-    monkeypatch.setattr(torch_module, "entry_points", lambda group: offered if group == "audit.architectures" else [])
+    monkeypatch.setattr(architecture, "entry_points", lambda group: offered if group == "audit.architectures" else [])
     module = Doubled(kind="doubled").build(4, 2, 0)
     save_file(module.state_dict(), tmp_path / "model.safetensors")
     settings = {"preprocessing": "none", "classes": ["no", "yes"]}
     loaded = load(tmp_path / "model.safetensors", architecture={"kind": "doubled"}, **settings)
     np.testing.assert_allclose(loaded.predict(people())[:, 1], by_hand(module, people(), (0, 0), (1, 1)), atol=1e-6)
     with pytest.raises(ModelError, match="'broken' cannot be loaded: ImportError: no such thing"):
-        architecture_of({"kind": "broken"})
+        shape_of({"kind": "broken"})
     with pytest.raises(ModelError, match="there are broken, doubled, mlp, odd"):
-        architecture_of({"kind": "resnet"})
+        shape_of({"kind": "resnet"})
 
 
 def test_it_computes_on_one_thread(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """Networks of torch: weights with an architecture, or a program that runs in a process of its own."""
 
 import io
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from audit.core.architecture import architecture_of
 from audit.core.base import Frozen, sha256
 from audit.core.errors import DataError, ModelError
 from audit.core.labels import class_labels
@@ -132,11 +132,11 @@ class TorchAdapter(Adapter):
                 f"model.architecture: {self.path} does not say what network its weights belong to; "
                 "give it, for example {kind: mlp, hidden: [32]}"
             )
-        shape = architecture_of(given)
-        if inside is not None and self.architecture is not None and architecture_of(self.architecture) != shape:
+        shape = shape_of(given)
+        if inside is not None and self.architecture is not None and shape_of(self.architecture) != shape:
             raise ModelError(
                 f"model.architecture: {self.path} holds {_plain(shape)}, and the spec says "
-                f"{_plain(architecture_of(self.architecture))}; leave `architecture` out, or name the right file"
+                f"{_plain(shape_of(self.architecture))}; leave `architecture` out, or name the right file"
             )
         return shape
 
@@ -193,30 +193,13 @@ class TorchAdapter(Adapter):
             )
 
 
-def architecture_of(settings: "Mapping[str, Any]") -> Architecture:
+def shape_of(settings: "Mapping[str, Any]") -> Architecture:
     """The architecture that settings with a `kind` describe: ours, or one that an installed package offers.
 
     Raises:
         ModelError: the kind is not known, or its settings are wrong.
     """
-    classes: dict[str, Any] = {"mlp": Mlp}
-    offered = {entry.name: entry for entry in entry_points(group=GROUP)}
-    kind = settings.get("kind", "mlp")
-    if kind not in classes and kind not in offered:
-        known = ", ".join(sorted({*classes, *offered}))
-        raise ModelError(f"model.architecture: {kind!r} is not known; there are {known}")
-    try:
-        cls = classes[kind] if kind in classes else offered[kind].load()
-        shape = cls.model_validate({"kind": kind, **settings}, strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ModelError(f"model.architecture.{where}: {first['msg']}") from error
-    except Exception as error:  # foreign code
-        raise ModelError(f"model.architecture: {kind!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not isinstance(shape, Architecture):
-        raise ModelError(f"model.architecture: {kind!r} is no Architecture; its package must derive it from ours")
-    return shape
+    return architecture_of(settings, {"mlp": Mlp}, GROUP, Architecture)
 
 
 def save_network(path: Path | str, network: Network) -> str:
