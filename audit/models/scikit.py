@@ -70,6 +70,14 @@ class FittedModel:
 
         return Native(form=form, estimator=last, transform=transform, before=before)
 
+    def thresholds(self, name: str) -> Floats | None:
+        """Where trees split on a feature that reaches them as it is, shape (k, 2); see `core/model.Thresholds`."""
+        before, last = _split(self.estimator)
+        if _form(last) != "trees" or self.names is None or name not in self.names:
+            return None
+        column = _column(before, self.names, name)
+        return None if column is None else _splits(last, column)
+
     def _input(self, frame: pd.DataFrame) -> Any:
         if self.names is None:
             return frame.to_numpy()
@@ -260,6 +268,56 @@ def _form(last: Any) -> Literal["linear", "trees"] | None:
     if kind.__name__ in TREES and getattr(last, "is_categorical_", None) is None:
         return "trees"
     return None
+
+
+def _column(before: Any, names: tuple[str, ...], name: str) -> int | None:
+    """The column of the matrix that the last step is given in which a feature stands unchanged, and nowhere else."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    if before is None:
+        return names.index(name)
+    if isinstance(before, Pipeline):
+        return _column(before[0], names, name) if len(before) == 1 else None
+    if type(before) is not ColumnTransformer:
+        return None
+    places: list[int | None] = []
+    for label, step, columns in before.transformers_:
+        taken = np.asarray(names, dtype=object)[_positions(columns, names)].tolist()
+        if name in taken and step != "drop":
+            plain = step == "passthrough" or (type(step) is FunctionTransformer and step.func is None)
+            places.append(before.output_indices_[label].start + taken.index(name) if plain else None)
+    return places[0] if len(places) == 1 else None
+
+
+def _positions(columns: Any, names: tuple[str, ...]) -> Any:
+    """Positions of columns that are given by name or by position, one or several, as a slice or a mask."""
+    if isinstance(columns, str):
+        return [names.index(columns)]
+    if isinstance(columns, slice):
+        return columns
+    found = list(np.atleast_1d(np.asarray(columns, dtype=object)))
+    if found and all(isinstance(column, bool | np.bool_) for column in found):
+        return [i for i, taken in enumerate(found) if taken]
+    return [names.index(column) if isinstance(column, str) else int(column) for column in found]
+
+
+def _splits(trees: Any, column: int) -> Floats:
+    """The values on both sides of every split on a column, shape (k, 2)."""
+    if hasattr(trees, "_predictors"):
+        nodes = [tree.nodes for stage in trees._predictors for tree in stage]  # noqa: SLF001 - stored nowhere else
+        cuts = [part["num_threshold"][(part["feature_idx"] == column) & (part["is_leaf"] == 0)] for part in nodes]
+        below = np.unique(np.concatenate(cuts)).astype(np.float64)
+        below = below[np.isfinite(below)]
+        return np.column_stack([below, np.nextafter(below, np.inf)])
+    fitted = np.ravel(trees.estimators_) if hasattr(trees, "estimators_") else [trees]
+    cuts = [one.tree_.threshold[one.tree_.feature == column] for one in fitted]
+    exact = np.unique(np.concatenate(cuts))
+    # Values are compared in single precision.
+    single = exact.astype(np.float32)
+    single = np.unique(np.where(single > exact, np.nextafter(single, np.float32(-np.inf)), single))
+    return np.column_stack([single, np.nextafter(single, np.float32(np.inf))]).astype(np.float64)
 
 
 def _dense(matrix: Any) -> Floats:
