@@ -23,6 +23,9 @@ from audit.search.cheapest.moves import Grid, jumps, single_moves
 from audit.search.cheapest.polish import revert, shrink, sparsify, trade
 from audit.search.cheapest.prices import Prices
 
+NUMBERS = 20_000_000
+"""Numbers that the single moves of all rows of a chunk hold at most."""
+
 PROBES = 4
 """Rows of the reference on which it is tried out where the scores change as one feature does."""
 
@@ -35,7 +38,7 @@ WIDE = 200
 CHOICES = (
     Choice("CHEAPEST-01", "cost", "sum of scaled changes", "Gower's distance times the number of features"),
     Choice("CHEAPEST-02", "cost of changing a feature at all", "0.02", "fewer features for hardly longer ways"),
-    Choice("CHEAPEST-03", "effort", "fast", "quality looks at about four times as many rows for a few percent of cost"),
+    Choice("CHEAPEST-03", "effort", "fast", "quality asks for about twice as many rows for a few percent of cost"),
     Choice("CHEAPEST-04", "counterfactuals per row", "1", "further ones change another set of features each"),
     Choice("CHEAPEST-05", "reference rows looked at first", "1000", "they bound the cost; more hardly change the end"),
     Choice("CHEAPEST-06", "values that moves are chosen from", "data, or splits", "splits where the model names them"),
@@ -50,17 +53,20 @@ class Effort(NamedTuple):
     Attributes:
         chunk: rows that are searched together: enough for large batches, few enough for flat memory.
         goals: neighbours that are made sparse for each row.
-        values: values of one feature in the table of moves.
+        per_feature: values of one feature in the table of moves.
         width: states of the beam.
         depth: features that change at most in the beam.
-        swaps: steps of the beam from the counterfactuals with one feature set back.
+        swaps: times that the counterfactuals are treated again: features set back, others in their place, trades.
+        bold: steps of the beam from there.
+        trades: pairs of moves, less of one feature for more of another, tried for each.
+        extra: counterfactuals of each row that are treated beyond those wanted: a dearer one may end up cheaper.
         rounds: times that table, beam and polish are gone through; each is finer, for the bound has fallen.
         tolerance: what halving leaves open, as a share of the cost.
     """
 
     chunk: int
     goals: int
-    values: int
+    per_feature: int
     width: int
     depth: int
     swaps: int
@@ -73,10 +79,30 @@ class Effort(NamedTuple):
 
 EFFORTS = {
     "fast": Effort(
-        chunk=1000, goals=2, values=14, width=8, depth=4, swaps=2, bold=1, trades=8, extra=2, rounds=2, tolerance=0.02
+        chunk=1000,
+        goals=2,
+        per_feature=14,
+        width=8,
+        depth=4,
+        swaps=2,
+        bold=1,
+        trades=8,
+        extra=2,
+        rounds=2,
+        tolerance=0.02,
     ),
     "quality": Effort(
-        chunk=250, goals=3, values=48, width=32, depth=5, swaps=2, bold=2, trades=32, extra=3, rounds=2, tolerance=0.001
+        chunk=250,
+        goals=3,
+        per_feature=48,
+        width=32,
+        depth=5,
+        swaps=2,
+        bold=2,
+        trades=32,
+        extra=3,
+        rounds=2,
+        tolerance=0.001,
     ),
 }
 
@@ -90,10 +116,12 @@ class Cheapest(Generator):
     1. Reference rows with another outcome are projected on what the constraints allow for the row; the nearest that
        flips is made sparse by group testing. Its cost bounds what is looked at from then on.
     2. A table of single moves: values of one feature that cost less than the bound, each asked for once. Where the
-       model names its splits these are the values, otherwise those of the data.
+       model names its splits these are the values, otherwise those of the data; more of them are taken where the
+       scores of a few rows of the reference change most.
     3. A beam over combinations of moves, in the order of their cost plus what they lack in log-odds at the best rate.
-    4. Features are set back one by one, other moves are tried in their place, and values are moved back towards the
-       row by halving, as long as the outcome stays flipped.
+    4. Features are set back one by one, other moves are tried in their place, less of one feature is traded for more
+       of another, and values are moved back towards the row by halving, as long as the outcome stays flipped. Table,
+       beam and this are gone through twice: the second time the bound is lower, and the table is finer.
     5. Rows without any: every row of the reference, and where the allowed combinations are few, all of them, which
        finds a counterfactual or proves that there is none.
 
@@ -173,8 +201,8 @@ class Cheapest(Generator):
     def _among(self, ctx: Context, search: "_Search", chosen: Ints, queries: Ints) -> None:
         """Searches for the queries, from the chosen rows of the reference."""
         pools = dict(unlike_pools(ctx, chosen, search.queries.before[queries]))
-        for start in range(0, len(queries), search.effort.chunk):
-            search.treat(queries[start : start + search.effort.chunk], pools)
+        for start in range(0, len(queries), search.chunk):
+            search.treat(queries[start : start + search.chunk], pools)
             ctx.tick(start, len(search.queries.rows))
 
 
@@ -204,6 +232,13 @@ class _Search:
     pieces: list[tuple[Ints, Floats]] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
     proven: set[int] = field(default_factory=set)
+
+    @property
+    def chunk(self) -> int:
+        """Rows that are treated together: fewer where a row has many moves, features or counterfactuals."""
+        d = len(self.grid.columns)
+        moves = sum(min(len(values), self.effort.per_feature) for values in self.grid.columns)
+        return max(min(self.effort.chunk * 3 // (self.wanted + 2), NUMBERS // max(moves * d, 1)), 20)
 
     def treat(self, block: Ints, pools: Mapping[int, Floats]) -> None:
         """Searches for a block of queries."""
@@ -241,7 +276,7 @@ class _Search:
         """The table of moves, the beam over it, and what makes its results cheaper."""
         effort, wanted = self.effort, self.wanted
         width, lanes = effort.width + wanted - 1, wanted + effort.extra
-        moves = single_moves(hunt, self.grid, effort.values)
+        moves = single_moves(hunt, self.grid, effort.per_feature)
         states = singles(hunt, moves, width)
         for _ in range(effort.depth - 1):
             states = expand(hunt, moves, states, width)

@@ -76,13 +76,13 @@ class Grid:
     """Where each feature may be worth looking.
 
     Attributes:
-        values: for each of d features its candidate codes, ascending; empty where it cannot change.
+        columns: for each of d features its candidate codes, ascending; empty where it cannot change.
         jumps: for each of them as many numbers, how much the scores change up to each of its values, summed up.
         complete: shape (d,), whether the scores of the model are constant between neighbouring ones.
     """
 
     policy: Policy
-    values: Sequence[Floats]
+    columns: Sequence[Floats]
     jumps: Sequence[Floats]
     complete: Bools
 
@@ -118,7 +118,7 @@ class Grid:
         Returns:
             The new value and its cost, infinite where it is no move; shape (n, m) both.
         """
-        feature, values = self.policy.schema.features[j], self.values[j]
+        feature, values = self.policy.schema.features[j], self.columns[j]
         if not len(values):
             return np.empty((len(x), 0)), np.empty((len(x), 0))
         if feature.ordered and len(values) > size:
@@ -140,15 +140,15 @@ class Grid:
         """From present values x an allowed value about half way between two of feature j, or one of the two."""
         middle = (fails + works) / 2
         if self.complete[j]:
-            start = np.searchsorted(self.values[j], np.minimum(fails, works), side="right")
-            stop = np.searchsorted(self.values[j], np.maximum(fails, works))
-            inside = np.clip(np.searchsorted(self.values[j], middle), start, np.maximum(stop - 1, start))
-            middle = np.where(start < stop, self.values[j][np.minimum(inside, len(self.values[j]) - 1)], works)
+            start = np.searchsorted(self.columns[j], np.minimum(fails, works), side="right")
+            stop = np.searchsorted(self.columns[j], np.maximum(fails, works))
+            inside = np.clip(np.searchsorted(self.columns[j], middle), start, np.maximum(stop - 1, start))
+            middle = np.where(start < stop, self.columns[j][np.minimum(inside, len(self.columns[j]) - 1)], works)
         return np.asarray(self.policy.reach(j, x, middle))
 
     def _within(self, j: int, x: Floats, reach: Floats, size: int) -> Floats:
         """For each row `size` of the values, spread evenly over the places within reach of x, shape (n, size)."""
-        values, scale = self.values[j], self.policy.schema.features[j].scale
+        values, scale = self.columns[j], self.policy.schema.features[j].scale
         room = np.where(np.isnan(x) | (scale <= 0), np.inf, np.maximum(reach, 0) * scale)
         here = np.where(np.isnan(x), 0.0, x)
         low = np.where(self.policy.down[j] | np.isnan(x), here - room, here)
