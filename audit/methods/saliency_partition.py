@@ -239,14 +239,14 @@ def _holds(inputs: Inputs, pool: Pool, digest: str) -> bool:
 
 
 def _pictures(inputs: Inputs, number: int, row: int, edits: Rows) -> dict[str, Artefact]:
-    """The picture, and each reference that a cell was taken from, as PNG files."""
+    """The picture, and each reference that a cell was taken from, in the order of first use, as PNG files."""
     if inputs.images is None:
         return {}
     source = _references(inputs)[0]
     place = {instance: i for i, instance in enumerate(source.ids)}
     files = {f"picture_{number}": _png(inputs.images.evaluate.picture(row))}
-    for instance in dict.fromkeys(str(edit["reference"]) for edit in edits):
-        files[f"reference_{number}_{place[instance]}"] = _png(source.picture(place[instance]))
+    for order, instance in enumerate(dict.fromkeys(str(edit["reference"]) for edit in edits)):
+        files[f"reference_{number}_{order}"] = _png(source.picture(place[instance]))
     return files
 
 

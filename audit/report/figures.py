@@ -9,7 +9,11 @@ WIDTH = 640.0
 
 @dataclass(frozen=True)
 class Mark:
-    """A line of text, a line, a bar, an area or a point of a figure; `look` names its style in the template."""
+    """A line of text, a line, a bar, an area, a point or a picture of a figure; `look` names its style in the template.
+
+    Attributes:
+        points: the corners of a polygon or polyline, the data of a path, the address of a picture.
+    """
 
     kind: str
     look: str

@@ -1,9 +1,10 @@
 """The view model to PDF: A4, tagged, archivable, the same bytes every time.
 
-WeasyPrint asks the network and the disk for nothing: its fetcher answers no address at all, and its fonts are the
-bundled ones only.
+WeasyPrint asks the network and the disk for nothing: its fetcher answers no address but pictures that stand in the
+address itself, and its fonts are the bundled ones only.
 """
 
+import base64
 import gc
 import os
 import tempfile
@@ -26,6 +27,9 @@ from audit.resources import folder
 
 BASE = "audit-report:///"
 """The address of the document: a scheme of our own, at which nothing can be fetched."""
+
+INLINE = {f"data:{kind};base64": kind for kind in ("image/png", "image/jpeg")}
+"""How the address of a picture begins that holds the picture itself."""
 
 _FONTS = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
@@ -71,11 +75,14 @@ def _written(weasyprint: Any, report: Report, source: Source) -> bytes:
 
 
 def deny_all() -> Any:
-    """A fetcher without a single handler: whatever is asked for is refused."""
-    from weasyprint.urls import URLFetcher
+    """A fetcher without a single handler: all is refused but a picture whose bytes are the address itself."""
+    from weasyprint.urls import URLFetcher, URLFetcherResponse
 
     class DenyAll(URLFetcher):  # type: ignore[misc]
         def fetch(self, url: str, headers: Any = None) -> Any:
+            start, _, content = url.partition(",")
+            if start in INLINE:
+                return URLFetcherResponse(url, base64.b64decode(content), {"Content-Type": INLINE[start]})
             raise ValueError(f"a report loads nothing: {url[:80]}")
 
     return DenyAll(allowed_protocols=(), allow_redirects=False)

@@ -20,7 +20,7 @@ SCREEN_ROWS = 200
 
 SHARES = frozenset(
     {"frequency", "increase_share", "coverage", "share", "fpr", "tpr", "probability", "observed", "feasible_rate"}
-    | {"selection_rate", "accuracy", "balanced_accuracy"}
+    | {"selection_rate", "accuracy", "balanced_accuracy", "mended_share"}
 )
 """Columns that hold shares wherever they occur."""
 

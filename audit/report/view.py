@@ -13,6 +13,7 @@ from audit.report.importance import flex
 from audit.report.layout import portions
 from audit.report.rankings import agreement, shap
 from audit.report.remedies import remedy
+from audit.report.saliency import saliency
 from audit.report.scores import scores
 from audit.report.source import REMEDIES, Source
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
@@ -22,6 +23,7 @@ LAYOUTS: dict[str, Layout] = {
     "flex": flex,
     "shap": shap,
     "agreement": agreement,
+    "saliency_partition": saliency,
     "scores_activation": scores,
     "cid": cid,
 }

@@ -107,11 +107,19 @@ def test_the_fetcher_refuses_every_address() -> None:
         "http://127.0.0.1/",
         "ftp://x",
         "data:text/css,a",
+        "data:image/svg+xml;base64,PHN2Zy8+",
         "audit-report:///x",
         "//x",
     ):
         with pytest.raises(ValueError, match="loads nothing"):
             fetcher(address)
+
+
+def test_a_picture_whose_bytes_are_its_address_needs_no_fetching() -> None:
+    from audit.report.pdf import deny_all
+
+    answer = deny_all()("data:image/png;base64,UE5H")
+    assert (answer.read(), answer.content_type) == (b"PNG", "image/png")
 
 
 def test_a_missing_library_is_named(credit: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
