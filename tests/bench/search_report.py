@@ -173,7 +173,12 @@ def profile_section(found: dict[str, Any] | None) -> str:
         return ""
     shares = "; ".join(f"{kind} {', '.join(map(percent, values))}" for kind, values in found["shares"].items())
     rows = [
-        [row["where"], f"{row['calls']:,}", f"{row['own']:.3f}", percent(row["own"] / found["total"])]
+        [
+            row["where"].replace("<", "").replace(">", ""),
+            f"{row['calls']:,}",
+            f"{row['own']:.3f}",
+            percent(row["own"] / found["total"]),
+        ]
         for row in found["own"]
         if row["where"] not in LIBRARY
     ]
