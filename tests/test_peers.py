@@ -63,7 +63,10 @@ def test_g8_no_word_of_law_is_printed_of_the_model(page):
 def test_g11_every_date_is_an_input_and_there_is_one_id_and_the_true_version(bundle, page):
     manifest = bundle.manifest()
     given = manifest.spec + str(manifest.as_of)
-    dates = {match.group() for match in DATE.finditer(page)}
+    # Laws have dates of their own, and were looked up on a day: data of the crosswalk, not of this audit.
+    laws = r"This section says where evidence stands.*?S21 Reproducibility|sources as checked by [\d-]+"
+    own = re.sub(laws, "", page)
+    dates = {match.group() for match in DATE.finditer(own)}
     assert {date for date in dates if date not in given and date != "1 November 2026"} == set()
     assert set(re.findall(r"AR-[0-9A-F]{10}", page)) == {manifest.report_id}
     assert manifest.tool["version"] == version("auditspec")

@@ -15,6 +15,8 @@ from report_case import FEATURES, HOSTILE, credit_case, empty_case
 
 from audit.bundle import Bundle
 from audit.report import render, sentences
+from audit.report.layout import outline
+from audit.report.words import kinds_of
 
 SECTIONS = [f"S{i}" for i in range(22)]
 
@@ -91,9 +93,10 @@ def test_a_section_without_results_says_why_in_one_line(empty: Bundle) -> None:
     absent = re.findall(r'<section class="absent">\s*<h2 id="(\w+)">.*?</h2>\s*<p>(.*?)</p>\s*</section>', content)
     reasons = dict(absent)
     assert {"S7", "S8", "S9", "S11", "S12", "S13", "S19"} <= set(reasons)
-    assert reasons["S12"] == "Not tested: not yet available in this version."
+    later = [e.id for _, entries in outline() for e in entries if e.absent == "later" and not kinds_of(e.id)]
+    assert {reasons[name] for name in later} <= {"Not tested: not yet available in this version."}
     assert reasons["S7"].startswith("Not tested: the spec asks for no method of this section.")
-    assert reasons["S19"].startswith("No previous audit was given.")
+    assert reasons["S19"].startswith("No previous audit was given")
 
 
 def test_nothing_is_styled_in_place_and_nothing_is_fetched(credit: Bundle) -> None:
