@@ -28,6 +28,7 @@ class Hunt:
         costs: shape (n, wanted + SPARE), infinite where there is none.
         lifts: shape (n, wanted + SPARE), how far each is beyond the flip, in log-odds, as far as that is known.
         short: shape (n, wanted + SPARE), whether its values were moved back towards the row as far as they go.
+        known: shape (n,), what `start` has found; empty before.
         active: shape (n,), queries whose counterfactuals are worth treating again.
         seen: hashes of the combinations that were asked for.
     """
@@ -43,6 +44,7 @@ class Hunt:
     lifts: Floats = field(init=False)
     short: Bools = field(init=False)
     active: Bools = field(init=False)
+    known: Floats = field(default_factory=lambda: np.empty(0))
     seen: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +75,12 @@ class Hunt:
         lifts = lift(self.queries.decision, P, before)
         self.keep(which[fine], codes[fine], lifts[fine])
         return lifts, fine
+
+    def start(self) -> Floats:
+        """How far the rows are from the flip as they are, shape (n,); asked for once."""
+        if not len(self.known):
+            self.known, _ = self.ask(np.arange(len(self.rows)), self.rows)
+        return self.known
 
     def unseen(self, which: Ints, codes: Floats) -> Ints:
         """The positions of those rows that were not named here before, the first of equal ones, in order."""

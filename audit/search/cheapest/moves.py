@@ -177,11 +177,11 @@ def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
     which = np.concatenate([at[0] for at in places])
     value = np.concatenate([table[0][at] for table, at in zip(tables, places, strict=True)])
     cost = np.concatenate([table[1][at] for table, at in zip(tables, places, strict=True)])
-    asked = np.concatenate([np.arange(n), which])
-    codes = hunt.rows[asked]
-    codes[np.arange(n, len(codes)), feature] = value
-    lifts, _ = hunt.ask(asked, codes)
-    start, gain = lifts[:n], lifts[n:] - lifts[which]
+    start = hunt.start()
+    codes = hunt.rows[which]
+    codes[np.arange(len(codes)), feature] = value
+    lifts, _ = hunt.ask(which, codes)
+    gain = lifts - start[which]
     # What has become too dear since, or gains nothing over a cheaper move of the feature, is of no use.
     order = np.lexsort((cost, feature, which))
     order = order[(gain[order] > 0) & (cost[order] < hunt.bound[which[order]])]
