@@ -18,7 +18,8 @@ from audit.core.policy import FeatureRule
 from audit.search import cheapest
 from audit.search.cheapest import EFFORTS, Cheapest
 from audit.search.cheapest.hunt import Hunt
-from audit.search.cheapest.polish import sparsify
+from audit.search.cheapest.moves import Grid, single_moves
+from audit.search.cheapest.polish import sparsify, trade
 from audit.search.cheapest.prices import Prices
 from audit.testing import ToyModel, toy_context, toy_inputs
 
@@ -334,19 +335,45 @@ def test_a_constant_model_and_no_rows_are_no_problem() -> None:
     assert search(toy_inputs(applicants(30), additive, sample_rows=[])).codes.shape == (0, 5)
 
 
+def hunting(inputs: Inputs) -> Hunt:
+    assert inputs.model is not None
+    rows = inputs.evaluate.codes[:1]
+    asked = Asked(inputs.model, np.zeros(1, dtype=np.int64))
+    queries = Queries(rows, np.zeros(1, dtype=np.int64), inputs.policy.domain(), inputs.decision, asked)
+    return Hunt(queries, np.zeros(1, dtype=np.int64), Prices(inputs.schema, np.ones(rows.shape[1]), 0.02), 1)
+
+
 def test_group_testing_asks_for_few_rows_where_there_are_many_features() -> None:
     """Of 64 features that differ, two are needed: each alone once, and runs by halving, in two passes at most."""
     d = 64
     frame = pd.DataFrame({f"x{j}": [0, 1] for j in range(d)})
     inputs = toy_inputs(frame, lambda f: ((f["x3"] == 1) & (f["x40"] == 1)) * 0.8 + 0.1, sample_rows=[0])
     assert inputs.model is not None
-    rows = inputs.evaluate.codes
-    asked = Asked(inputs.model, np.zeros(1, dtype=np.int64))
-    queries = Queries(rows[:1], np.zeros(1, dtype=np.int64), inputs.policy.domain(), inputs.decision, asked)
-    hunt = Hunt(queries, np.zeros(1, dtype=np.int64), Prices(inputs.schema, np.ones(d), 0.02), 1)
+    rows, hunt = inputs.evaluate.codes, hunting(inputs)
     sparsify(hunt, np.zeros(1, dtype=np.int64), rows[1:])
     assert np.flatnonzero(changed(rows[:1], hunt.codes[:, 0])[0]).tolist() == [3, 40]
-    assert asked.rows.sum() <= d + 7 + 2 * (2 + 1)
+    assert hunt.queries.asked.rows.sum() <= d + 7 + 2 * (2 + 1)
+
+
+def test_less_of_one_feature_is_traded_for_more_of_another() -> None:
+    """a + 2 b must reach 60: a = 60 costs 0.62; 40 and 10, or better 0 and 30, cost less."""
+    frame = pd.DataFrame({"a": np.arange(0, 101, 10), "b": np.arange(0, 101, 10)})
+    inputs = toy_inputs(frame, lambda f: 1 / (1 + np.exp(-(f["a"] + 2 * f["b"] - 59.5) / 10)))
+    hunt = hunting(inputs)
+    first = np.zeros(1, dtype=np.int64)
+    hunt.keep(first, np.array([[60.0, 0.0]]), np.array([0.05]))
+    policy = inputs.policy.domain()
+    grid = Grid.of(
+        policy, inputs.evaluate.codes, [None] * 2, lambda columns: [np.arange(len(v)) * 1.0 for v in columns]
+    )
+    moves = single_moves(hunt, grid, 11)
+    hunt.costs[:], hunt.codes[0, 0], hunt.costs[0, 0] = np.inf, [60.0, 0.0], 0.62
+    trade(hunt, moves, 1, 4)
+    assert hunt.costs[0, 0] < 0.62
+    a, b = hunt.codes[0, 0]
+    assert a > 0
+    assert b > 0
+    assert a + 2 * b >= 60
 
 
 def test_the_settings_are_in_the_digest_and_the_choices() -> None:
