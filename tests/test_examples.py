@@ -220,6 +220,50 @@ def test_recourse_keeps_the_policy(german_credit: Audited) -> None:
     assert set(after["other_debtors"][debtors]) <= {"guarantor"}
 
 
+def test_who_can_be_helped_is_found(german_credit: Audited) -> None:
+    """The best score that the policy lets each refused applicant reach; it is a sum over features."""
+    holdout = pd.read_csv(german_credit.folder / "holdout.csv")
+    refused = holdout[own_scores(german_credit, holdout, "good") < THRESHOLD].reset_index(drop=True)
+    savings = ["unknown or none", "<100 DM", "100-500 DM", "500-1000 DM", ">=1000 DM"]
+    up = {"<0 DM": ["0-200 DM", ">=200 DM"], "0-200 DM": [">=200 DM"]}
+    best = refused.copy()
+    for i, row in refused.iterrows():
+        ways = {
+            "checking_account": [row["checking_account"], *up.get(row["checking_account"], [])],
+            "savings": savings[savings.index(row["savings"]) :],
+            "other_debtors": [row["other_debtors"], *(["guarantor"] if row["other_debtors"] == "nobody" else [])],
+            "existing_credits": list(range(1, row["existing_credits"] + 1)),
+        }
+        for name, values in ways.items():
+            tried = pd.DataFrame([best.loc[i]] * len(values)).assign(**{name: values})
+            best.loc[i, name] = values[int(own_scores(german_credit, tried, "good").argmax())]
+        sizes = [(a, d) for a in range(row["amount"], 249, -50) for d in (4, row["duration"], 72) if a >= 25 * d]
+        sizes += [(a, a // 25) for a in range(row["amount"], 249, -50) if 4 <= a // 25 <= 72]
+        tried = pd.DataFrame([best.loc[i]] * len(sizes)).assign(
+            amount=[a for a, _ in sizes], duration=[d for _, d in sizes]
+        )
+        chosen = int(own_scores(german_credit, tried, "good").argmax())
+        best.loc[i, ["amount", "duration"]] = sizes[chosen]
+    reachable = own_scores(german_credit, best, "good") >= THRESHOLD
+    local = table(german_credit, "recourse", "recourse_local").set_index("instance")
+    assert sorted(local.index) == sorted(refused["applicant_id"].astype(str))
+    assert ((local.loc[refused["applicant_id"].astype(str), "status"] == "found").to_numpy() == reachable).all()
+
+
+def test_groups_are_counted_as_pandas_counts_them(german_credit: Audited) -> None:
+    holdout = pd.read_csv(german_credit.folder / "holdout.csv")
+    refused = holdout[own_scores(german_credit, holdout, "good") < THRESHOLD]
+    shown = table(german_credit, "recourse", "recourse_groups")
+    for by in ("sex", "age_group"):
+        counts = refused[by].value_counts()
+        rows = shown[shown["by"] == by].set_index("group")
+        assert set(rows.index) == set(counts.index)
+        visible = rows[rows["status"] == "ok"]
+        assert (visible["n"] == counts[visible.index]).all()
+        assert (rows.loc[counts[counts < 10].index, "status"] == "suppressed").all()
+        assert rows.loc[rows["status"] != "ok", ["n", "found", "found_rate"]].isna().all(axis=None)
+
+
 def test_only_the_stain_moves(breast_cancer: Audited) -> None:
     after = table(breast_cancer, "counterfactuals.stain", "counterfactuals").reset_index(drop=True)
     before = (

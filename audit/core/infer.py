@@ -15,11 +15,15 @@ class ColumnInfo(Frozen):
 
     Attributes:
         order: the levels from lowest to highest; makes the column ordinal.
+        title: what people call it, for the sheets that they are given; its name where absent.
+        reason_text: how it is worded as a reason of a decision; its title where absent.
     """
 
     kind: Kind | None = None
     order: tuple[Level, ...] | None = None
     unit: str = ""
+    title: str = ""
+    reason_text: str = ""
 
 
 def infer_schema(
@@ -49,7 +53,7 @@ def _feature(name: str, values: "pd.Series[Any]", others: Sequence["pd.Series[An
     kind = info.kind or ("ordinal" if info.order else _kind(name, values))
     missing = bool(values.isna().any())
     if kind == "numeric":
-        return _numeric(name, values, missing=missing, unit=info.unit)
+        return _numeric(name, values, missing=missing).model_copy(update=_said(info))
     seen = _levels(values)
     if info.order is not None:
         levels = info.order
@@ -70,11 +74,15 @@ def _feature(name: str, values: "pd.Series[Any]", others: Sequence["pd.Series[An
         high=float(max(len(levels) - 1, 0) if len(seen) > 1 else 0),
         integer=True,
         missing=missing,
-        unit=info.unit,
-    )
+    ).model_copy(update=_said(info))
 
 
-def _numeric(name: str, values: "pd.Series[Any]", *, missing: bool, unit: str) -> Feature:
+def _said(info: ColumnInfo) -> dict[str, str]:
+    """What the spec says of a column in words."""
+    return {"unit": info.unit, "title": info.title, "reason_text": info.reason_text}
+
+
+def _numeric(name: str, values: "pd.Series[Any]", *, missing: bool) -> Feature:
     try:
         numbers = np.asarray(pd.to_numeric(values), dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -84,7 +92,7 @@ def _numeric(name: str, values: "pd.Series[Any]", *, missing: bool, unit: str) -
         raise ValueError(f"column {name!r} holds infinity; leave such values out or make them missing")
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
     whole = bool(len(known)) and bool((known == np.rint(known)).all())
-    return Feature(name=name, kind="numeric", low=low, high=high, integer=whole, missing=missing, unit=unit)
+    return Feature(name=name, kind="numeric", low=low, high=high, integer=whole, missing=missing)
 
 
 def _kind(name: str, values: "pd.Series[Any]") -> Kind:

@@ -18,6 +18,8 @@ class Feature(Frozen):
             otherwise 0 and the number of levels minus one. Both are in codes, so `high - low` scales a change.
         integer: every value in the reference data is whole.
         missing: the reference data hold missing values in this column.
+        title: what people call it; empty where the spec does not say.
+        reason_text: how it is worded as a reason of a decision; empty where the spec does not say.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Feature(Frozen):
     integer: bool = False
     missing: bool = False
     unit: str = ""
+    title: str = ""
+    reason_text: str = ""
 
     @property
     def ordered(self) -> bool:

@@ -230,7 +230,7 @@ def _schema(
     columns = dict(loaded.spec.data.columns)
     for name, rule in loaded.spec.mutability.features.items():
         given = columns.get(name, ColumnInfo())
-        columns[name] = ColumnInfo(kind=given.kind, order=given.order or rule.order, unit=given.unit or rule.unit)
+        columns[name] = given.model_copy(update={"order": given.order or rule.order, "unit": given.unit or rule.unit})
     reference = evaluate if train is None else train
     return infer_schema(reference, names, columns, others=[evaluate])
 

@@ -216,5 +216,5 @@ def column_infos(spec: Spec) -> Mapping[str, ColumnInfo]:
     infos = dict(spec.data.columns)
     for name, rule in spec.mutability.features.items():
         info = infos.get(name, ColumnInfo())
-        infos[name] = ColumnInfo(kind=info.kind, order=info.order or rule.order, unit=info.unit or rule.unit)
+        infos[name] = info.model_copy(update={"order": info.order or rule.order, "unit": info.unit or rule.unit})
     return infos

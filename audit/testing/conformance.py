@@ -262,7 +262,8 @@ def _result_of(task: str, inputs: Inputs) -> Result:
     """The result of a task that a method reads."""
     if task.startswith("counterfactuals."):
         search = "exact" if task.endswith(".proved") else "nearest"
-        return search_set(_settled(GENERATORS.classes()[search], GENERATORS, {"per_row": 3}), inputs)[1]
+        own: dict[str, JsonValue] = {"constraints": "policy", "for": "unfavourable"} if task.endswith(".recourse") else {}
+        return search_set(_settled(GENERATORS.classes()[search], GENERATORS, {"per_row": 3, **own}), inputs)[1]
     return check_method(METHODS.classes()[task], inputs)
 
 
