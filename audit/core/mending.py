@@ -10,7 +10,7 @@ from pydantic import Field
 from audit.core.base import Frozen
 from audit.core.images import softmax
 from audit.core.model import Ints
-from audit.core.saliency import Closed, Payoff, State, dip_values, exact_values, permutation_values
+from audit.core.saliency import Closed, Payoff, State, dip_values, exact_values, margins, permutation_values
 from audit.core.table import Floats
 
 Status = Literal["converged", "not_converged", "not_misclassified", "no_reference"]
@@ -185,8 +185,8 @@ class _Search:
         best, pair = -np.inf, (-1, -1)
         for cell in np.flatnonzero(self.free):
             candidates = self._alike(int(cell))
-            z = self.state.swapped(int(cell), candidates)
-            value = _margins(z, self.target) + self.settings.lambda_sim * self.likeness[cell, candidates]
+            value = self.state.leads(int(cell), candidates, self.target)
+            value = value + self.settings.lambda_sim * self.likeness[cell, candidates]
             at = int(value.argmax())
             if value[at] > best:
                 best, pair = float(value[at]), (int(cell), int(candidates[at]))
@@ -225,14 +225,5 @@ class _Search:
         return lead
 
 
-def _margins(z: Floats, target: int) -> Floats:
-    """How far the target leads the best other class, shape (m,), for logits (m, C)."""
-    others = z.copy()
-    others[:, target] = -np.inf
-    return np.asarray(z[:, target] - others.max(axis=1))
-
-
 def _margin(z: Floats, target: int) -> float:
-    return float(_margins(z[None], target)[0])
-
-
+    return float(margins(z[None], target)[0])

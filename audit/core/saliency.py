@@ -6,6 +6,7 @@ publicly described; what is not is a choice of ours (`methods/saliency_partition
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -134,9 +135,20 @@ class State(Protocol):
         """With one cell replaced by each candidate of the pool: logits (m, C)."""
         ...
 
+    def leads(self, cell: int, candidates: Ints, target: int) -> Floats:
+        """With one cell replaced by each candidate, how far the target leads the best other class: shape (m,)."""
+        ...
+
     def swap(self, cell: int, candidate: int) -> None:
         """Replaces a cell for good; candidate -1 puts the original back."""
         ...
+
+
+def margins(z: Floats, target: int) -> Floats:
+    """How far the target leads the best other class, shape (m,), for logits (m, C)."""
+    others = z.copy()
+    others[:, target] = -np.inf
+    return np.asarray(z[:, target] - others.max(axis=1))
 
 
 class Closed:
@@ -162,6 +174,21 @@ class Closed:
     def swapped(self, cell: int, candidates: Ints) -> Floats:
         """With one cell replaced by each candidate: logits (m, C)."""
         return np.asarray(self.logits() - self.parts[cell] + self.pool[candidates])
+
+    def leads(self, cell: int, candidates: Ints, target: int) -> Floats:
+        """As `margins` of `swapped`; classes that no candidate can make the best other one are left out."""
+        rest = self.logits() - self.parts[cell]
+        low, high = self._span
+        least = np.delete(rest + low, target).max()
+        rivals = np.flatnonzero(rest + high >= least)
+        rivals = rivals[rivals != target]
+        others = rest[rivals] + self.pool[np.ix_(candidates, rivals)]
+        return np.asarray(rest[target] + self.pool[candidates, target] - others.max(axis=1))
+
+    @cached_property
+    def _span(self) -> tuple[Floats, Floats]:
+        """The least and the most that a candidate adds to each logit, each (C,)."""
+        return self.pool.min(axis=0), self.pool.max(axis=0)
 
     def swap(self, cell: int, candidate: int) -> None:
         """Replaces a cell; candidate -1 puts the original back."""
@@ -204,6 +231,10 @@ class Batched:
             return maps
 
         return self._asked(len(candidates), edited)
+
+    def leads(self, cell: int, candidates: Ints, target: int) -> Floats:
+        """With one cell replaced by each candidate, how far the target leads the best other class: shape (m,)."""
+        return margins(self.swapped(cell, candidates), target)
 
     def swap(self, cell: int, candidate: int) -> None:
         """Replaces a cell; candidate -1 puts the original back."""

@@ -111,6 +111,27 @@ def test_closed_form_is_the_head_on_edited_maps():
     np.testing.assert_allclose(closed.masked(keep), real.masked(keep), atol=1e-5)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_lead_after_a_swap_is_over_the_best_other_class(seed, classes):
+    """Classes that cannot lead are left out; some that lead for a single candidate must stay."""
+    rng = np.random.default_rng(seed)
+    weight, own = rng.normal(size=(classes, 5)) * 4, maps(1, seed=seed)
+    near = rng.normal(size=classes) * 0.2 - weight @ own[0].mean(axis=(1, 2))  # so that several classes may lead
+    head = Probe(linear=True, weight=weight, bias=near, unread=())
+    pool = cells_of(maps(6, seed=seed + 100)).reshape(-1, 5)
+    one = Closed(cells_of(own)[0], contributions(pool, head, 9), head)
+    one.swap(2, 3)
+    candidates, target, leaders = np.flatnonzero(rng.random(len(pool)) < 0.7), seed % classes, set()
+    for cell in range(9):
+        found_leads = one.leads(cell, candidates, target)
+        for lead, z in zip(found_leads, one.swapped(cell, candidates), strict=True):
+            rivals = {k: v for k, v in enumerate(z) if k != target}
+            assert lead == pytest.approx(z[target] - max(rivals.values()), abs=1e-12)
+            leaders.add(max(rivals, key=rivals.get))
+    assert classes < 40 or len(leaders) >= 4
+
+
 def shapley(head, own, kind, of, against):
     """Shapley values over all orders of the cells; absent cells are zero."""
     cells = cells_of(own)[0]
