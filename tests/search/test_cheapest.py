@@ -280,11 +280,11 @@ def test_splits_of_whole_numbers_are_rounded_outwards() -> None:
     @dataclass(frozen=True)
     class Half(ToyModel):
         def thresholds(self, name: str) -> np.ndarray | None:
-            return np.array([[37.5, np.nextafter(37.5, 99)], [60.5, np.nextafter(60.5, 99)]]) if name == "a" else None
+            return np.array([[37.5, np.nextafter(37.5, 99)], [61.5, np.nextafter(61.5, 99)]]) if name == "a" else None
 
-    score = lambda f: (f["a"] > 37.5) * 0.2 + (f["a"] > 60.5) * 0.2 + 0.2  # noqa: E731
-    assert search(toy_inputs(frame, Half(score), sample_rows=[0])).codes[0, 0] == 61
-    assert search(toy_inputs(frame, Half(score), sample_rows=[1])).codes[0, 0] == 60
+    score = lambda f: (f["a"] > 37.5) * 0.2 + (f["a"] > 61.5) * 0.2 + 0.2  # noqa: E731
+    assert search(toy_inputs(frame, Half(score), sample_rows=[0])).codes[0, 0] == 62
+    assert search(toy_inputs(frame, Half(score), sample_rows=[1])).codes[0, 0] == 61
 
 
 def test_no_unlike_row_is_needed_where_a_move_shows_the_way() -> None:
