@@ -320,11 +320,13 @@ def test_trying_everything_finds_what_nothing_shows() -> None:
 
 
 def test_one_unlike_row_among_those_not_looked_at_first_is_found() -> None:
-    train = pd.DataFrame({"a": np.arange(3000) % 2 / 4, "b": np.arange(3000) % 7})
-    train.loc[1234, "a"] = 5.0
-    inputs = toy_inputs(pd.DataFrame({"a": [0.0, 0.0], "b": [1, 6]}), lambda f: (f["a"] == 5) * 0.8 + 0.1, train=train)
+    """a and b gain nothing alone, so that no move shows the way: only the one row of 3,000 does."""
+    train = pd.DataFrame({"a": np.arange(3000) % 2 / 4, "b": np.arange(3000) % 7 / 4})
+    train.loc[1234] = [5.0, 9.5]
+    frame = pd.DataFrame({"a": [0.0, 0.0], "b": [0.25, 1.5]})
+    inputs = toy_inputs(frame, lambda f: ((f["a"] == 5) & (f["b"] == 9.5)) * 0.8 + 0.1, train=train)
     found = search(inputs, reference_rows=100)
-    assert found.codes[:, 0].tolist() == [5, 5]
+    assert found.codes.tolist() == [[5.0, 9.5], [5.0, 9.5]]
 
 
 def test_a_constant_model_and_no_rows_are_no_problem() -> None:
