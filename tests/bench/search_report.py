@@ -29,6 +29,8 @@ def head(cells: list[dict[str, Any]], results: list[dict[str, Any]], census: Any
     days = sorted({time.strftime("%Y-%m-%d", time.gmtime(result["at"])) for result in results})
     between = " to ".join(dict.fromkeys((days[0], days[-1])))
     minutes = sum(result["process_s"] for result in results) / 60
+    moments = [result["at"] for result in results]
+    hours = (max(moments) - min(moments)) / 3600
     asked, seeds = max(len(c["cell"]["rows"]) for c in cells), 1 + max(c["cell"]["seed"] for c in cells)
     budget = min(c["cell"]["budget_s"] for c in cells)
     text = "# Counterfactual search: ours beside DiCE, NICE and treecf\n\n"
@@ -37,7 +39,8 @@ def head(cells: list[dict[str, Any]], results: list[dict[str, Any]], census: Any
         {between} on a shared machine of {os.cpu_count()} cores. The load average was {min(loads):.1f} to
         {max(loads):.1f}: a wall time says less than the ratio of two that were taken side by side. Our searches: the
         package with the digest `{code}`. The processes took {minutes:.0f} minutes in all, making data, models and
-        environments not counted."""
+        environments not counted. Results are kept between starts: the first of this page was taken {hours:.1f} hours
+        before the last."""
     )
     return text + bullets(
         [
