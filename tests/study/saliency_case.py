@@ -33,7 +33,6 @@ PREPARED = ImageSettings(
 )
 REFERENCES = 20
 SIDE = (7, 7)
-CUT = "_bn1"
 
 
 def missing() -> str:
@@ -152,7 +151,7 @@ class Case:
 def _sources() -> str:
     """A digest of the code that the figures rest on, so that kept figures are of this code."""
     files = [*sorted((ROOT / "audit" / "core").glob("saliency*.py")), ROOT / "audit" / "core" / "mending.py"]
-    files += sorted(Path(__file__).parent.glob("saliency_*.py"))
+    files += [Path(__file__).with_name(f"saliency_{name}.py") for name in ("case", "memory", "peers", "runs")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
