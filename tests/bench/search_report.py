@@ -117,7 +117,7 @@ def gap_section(groups: list[Group]) -> str:
     text = "## Against the proved optimum\n\n" + paragraph(
         """treecf's exact search proves the smallest Gower distance; no price per change. Mean gap: the ratio of mean
         distances minus 1, on the rows that were proved; median gap: of the ratios row by row. Counterfactuals that
-        break a rule are left out. The same three seeds stand in all lines; the optimum is that of the first."""
+        break a rule are left out. All seeds count; the optimum is that of the first."""
     )
     for group in groups:
         found = tables.gaps(group)
