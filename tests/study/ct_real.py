@@ -315,8 +315,8 @@ def halves(given: Case) -> tuple[Tensor, Tensor]:
 MISSES = """What to make of it. A fair band is the sign and 10 points for IP, and .05 for accuracy under attack: the
 paper has one trained model per cell, and its own drafts differ by more than its standard errors.
 
-* **Accuracy under attack, Adult.** Conventional, AR and CT agree with the figure. CD is outside the band: its seeds differ by
-  more than the band, so one trained model, as the paper has, cannot stand for it.
+* **Accuracy under attack, Adult.** Conventional, AR and CT agree with the figure. CD is outside the band: its
+  seeds differ by more than that, so one trained model, as the paper has, cannot stand for it.
 * **Accuracy under attack, CH.** CT and CD agree. Conventional and AR are about .1 above the figure. Our rows are
   another draw of a balanced file; the paper's clean accuracy of CT (.79 and .81 in two places) is below ours as well.
   The cause is not known.
