@@ -216,7 +216,7 @@ class Section:
     """A section by its stable id.
 
     Attributes:
-        id: S0 to S21, M1 and so on for a method that names no section of ours, A to C for an appendix.
+        id: S0 to S21, M1 and so on for a method that names no section of ours, A to C and F for an appendix.
         absent: why there is nothing to say; empty where there are blocks.
     """
 

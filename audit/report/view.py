@@ -12,9 +12,11 @@ from audit.report.distances import cid
 from audit.report.importance import flex
 from audit.report.layout import portions
 from audit.report.rankings import agreement, shap
+from audit.report.recourse import reasons, recourse
 from audit.report.remedies import remedy
 from audit.report.saliency import saliency
 from audit.report.scores import scores
+from audit.report.sheets import sheets
 from audit.report.source import REMEDIES, Source
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
 
@@ -23,6 +25,8 @@ LAYOUTS: dict[str, Layout] = {
     "flex": flex,
     "shap": shap,
     "agreement": agreement,
+    "reasons": reasons,
+    "recourse": recourse,
     "saliency_partition": saliency,
     "scores_activation": scores,
     "cid": cid,
@@ -45,6 +49,7 @@ BACK = {
     "A": back.spec,
     "B": back.meanings,
     "C": back.register,
+    "F": sheets,
 }
 
 
