@@ -14,7 +14,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 .PHONY: help setup demo check test accept bench study study-cid study-ct study-saliency study-scores fmt schema wheel clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## build .venv, and install the Debian libraries of WeasyPrint where that is allowed
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup

@@ -31,6 +31,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "attribution_rounds": 2,
     },
     "recourse": {"from": "recourse"},
+    "regions_found": {"on": "flex", "min_rows": 10},
 }
 """Settings of methods that train: their defaults take minutes, and the contract is the same."""
 
@@ -123,9 +124,27 @@ def image_onnx(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "model.onnx"), "cut": "maps", "classes": ["no", "yes"]}
 
 
+def image_programs(folder: Path) -> dict[str, Any]:
+    import warnings
+
+    import torch
+    from torch import nn
+
+    from audit.core.base import sha256
+
+    halves = {"features.ts": nn.Conv2d(1, 2, 3), "head.ts": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())}
+    for name, half in halves.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch wants no new files of this kind
+            torch.jit.save(torch.jit.script(half.eval()), folder / name)
+    head = {"path": "head.ts", "sha256": sha256((folder / "head.ts").read_bytes())}
+    return {"path": str(folder / "features.ts"), "head": head, "classes": ["no", "yes"]}
+
+
 SETTINGS = {
     "torch": torch,
     "image_network": image_network,
+    "image_programs": image_programs,
     "image_onnx": image_onnx,
     "function": function,
     "sklearn": sklearn,

@@ -3,7 +3,8 @@
 A frame is eight bytes of length and the content. Two come first: settings as JSON, and the file. Three answers follow,
 as JSON: that the file is not refused, that torch is there, and what was loaded; each may be a refusal instead. Then
 every question is `F` and inputs, or `B`, inputs and a slope by the logits, in float64; its answer is `+` and numbers,
-or `-` and a sentence.
+or `-` and a sentence. Half of a network of pictures is asked `M`, four sizes and numbers in float32; its answer is `+`,
+the number of sizes, the sizes and the numbers.
 """
 
 import ctypes
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.models.torch_child.archive import RefusedError, script
 from audit.models.torch_child.exported import Exported, read
+from audit.models.torch_child.pictures import Half, half_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,7 +169,7 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
 
 
-def _loaded(connection: socket.socket, settings: dict[str, Any], data: bytes) -> Served:
+def _loaded(connection: socket.socket, settings: dict[str, Any], data: bytes) -> Served | Half:
     """The program, after the three answers that say how far it has come."""
     signal.setitimer(signal.ITIMER_REAL, settings["load_seconds"] + GRACE)
     make = looked_at(settings, data)
@@ -178,13 +180,15 @@ def _loaded(connection: socket.socket, settings: dict[str, Any], data: bytes) ->
     send(connection, b"{}")
     signal.setitimer(signal.ITIMER_REAL, settings["load_seconds"] + GRACE)
     served = make()
-    found = json.dumps({"wide": served.wide, "most": served.most, "gradient": has_gradient(served)})
+    found = json.dumps(
+        {"wide": served.wide, "most": served.most, "gradient": isinstance(served, Served) and has_gradient(served)}
+    )
     signal.setitimer(signal.ITIMER_REAL, 0)
     send(connection, found.encode())
     return served
 
 
-def looked_at(settings: dict[str, Any], data: bytes) -> Callable[[], Served]:
+def looked_at(settings: dict[str, Any], data: bytes) -> Callable[[], Served | Half]:
     """A function that loads the program with torch and tries it; what can be refused without torch is refused now.
 
     Raises:
@@ -192,8 +196,12 @@ def looked_at(settings: dict[str, Any], data: bytes) -> Callable[[], Served]:
     """
     if settings["form"] == "script":
         clean = script(data)
+        if settings.get("tensors"):
+            return lambda: Half(_unoptimised(_module(clean)))
         return lambda: _tried(_scripted(clean, settings))
     make = read(data)
+    if settings.get("tensors"):
+        return lambda: half_of(make())
     return lambda: _tried(_exported(make(), settings))
 
 
@@ -221,22 +229,25 @@ def close_doors(memory: int) -> None:
 
 
 def _scripted(data: bytes, settings: dict[str, Any]) -> Served:
-    import torch
-
     def load(*, wide: bool) -> Served:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch wants no new files of this kind; old ones are there
-            module: Any = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-        for tensor in (*module.parameters(), *module.buffers()):
-            tensor.requires_grad_(requires_grad=False)
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise RefusedError("holds weights that are NaN or infinite; train the model again")
-        module = module.double() if wide else module
-        return Served(_unoptimised(module), *_shape(settings), wide=wide)
+        module = _module(data)
+        return Served(_unoptimised(module.double() if wide else module), *_shape(settings), wide=wide)
 
     return _widest(load(wide=False), lambda: load(wide=True))
+
+
+def _module(data: bytes) -> Any:
+    """A TorchScript module for asking, with finite weights."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch wants no new files of this kind; old ones are there
+        module: Any = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.requires_grad_(requires_grad=False)
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise RefusedError("holds weights that are NaN or infinite; train the model again")
+    return module
 
 
 def _unoptimised(module: Any) -> "Callable[[Tensor], Any]":
@@ -331,10 +342,12 @@ def _refuse_other_scale(gives: str, logits: "Tensor") -> None:
         raise RefusedError("may give probabilities or logits; say `gives: probabilities` or `gives: logits`")
 
 
-def _answer(served: Served, question: bytes) -> bytes:
+def _answer(served: Served | Half, question: bytes) -> bytes:
     import torch
 
     try:
+        if isinstance(served, Half):
+            return b"+" + served.answer(question)
         numbers = (
             torch.frombuffer(bytearray(question[1:]), dtype=torch.float64) if len(question) > 1 else torch.empty(0)
         )
@@ -348,5 +361,7 @@ def _answer(served: Served, question: bytes) -> bytes:
         return b"+" + result.contiguous().numpy().tobytes()
     except MemoryError:
         return b"-needs more memory than it may have"
+    except RefusedError as error:
+        return b"-it " + str(error).encode()
     except Exception as error:  # noqa: BLE001 - the program is foreign: whatever it raises is its fault
         return b"-" + said(error).encode()

@@ -17,6 +17,7 @@ from audit.core.model import Adapter, Allow, Source, refuse_other_digest
 from audit.core.network import About, Architecture, Mlp, Network, Prepare, about, fill, weights_of
 from audit.core.schema import FeatureSchema
 from audit.core.table import Table, encode
+from audit.models.torch_module.pictures import ImageProgramsAdapter as ImageProgramsAdapter  # found through this module
 from audit.models.torch_module.program import Child, Form, Program, form_of
 from audit.models.torch_module.transformer import Transformer
 

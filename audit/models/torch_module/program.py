@@ -19,7 +19,7 @@ import numpy as np
 
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import ModelError
-from audit.core.model import Capability
+from audit.core.model import Capability, Pixels
 from audit.core.network import Differentiable, Prepare
 from audit.core.table import Floats
 
@@ -60,10 +60,19 @@ class Child:
         path: how messages call the file.
         inputs, outputs: columns of the inputs, and classes.
         gives: `logits` or `probabilities`; None: not said.
+        tensors: it is asked for tensors of four dimensions, and for nothing else.
     """
 
     def __init__(
-        self, path: str, data: bytes, form: Form, shape: tuple[int, int], gives: str | None, limits: Limits = LIMITS
+        self,
+        path: str,
+        data: bytes,
+        form: Form,
+        shape: tuple[int, int],
+        gives: str | None,
+        limits: Limits = LIMITS,
+        *,
+        tensors: bool = False,
     ) -> None:
         self.path, self.limits = path, limits
         self.inputs, self.outputs = shape
@@ -73,6 +82,7 @@ class Child:
         settings = {
             "form": form, "inputs": shape[0], "outputs": shape[1], "gives": gives or "unsaid", "memory": limits.memory,
             "seconds": limits.call, "load_seconds": limits.load, "start_seconds": limits.start,
+            "tensors": tensors,
         }  # fmt: skip
         with self._lock, self._whole():
             self._send(json.dumps(settings).encode(), limits.start)
@@ -101,19 +111,39 @@ class Child:
         question = b"B" + np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(slope).tobytes()
         return self._asked(question, (len(x), self.inputs))
 
+    def tensors(self, x: Pixels) -> Pixels:
+        """What half of a network makes of a tensor of four dimensions, one answer for each of its first.
+
+        Raises:
+            ModelError: as `logits`.
+        """
+        given = np.ascontiguousarray(x, dtype=np.float32)
+        answer = self._exchange(b"M" + np.array(given.shape, dtype="<i8").tobytes() + given.tobytes())[1:]
+        head = 8 + 8 * int.from_bytes(answer[:8], "little")
+        sizes = np.frombuffer(answer[8:head], dtype="<i8")
+        numbers = np.frombuffer(answer[head:], dtype=np.float32)
+        if len(numbers) != int(np.prod(sizes)):
+            raise self._gone("gave an answer of another size")
+        return numbers.reshape(sizes).copy()
+
     def close(self) -> None:
         """Ends the process."""
         self._end()
 
     def _asked(self, question: bytes, shape: tuple[int, int]) -> Floats:
+        answer = self._exchange(question)
+        if len(answer) != 1 + 8 * shape[0] * shape[1]:
+            raise self._gone("gave an answer of another size")
+        return np.frombuffer(answer, dtype=np.float64, offset=1).reshape(shape).copy()
+
+    def _exchange(self, question: bytes) -> bytes:
+        """The answer to a question, its sign before it."""
         with self._lock, self._whole():
             self._send(question, self.limits.call)
             answer = self._receive("an answer", self.limits.call)
             if answer[:1] == b"-":
                 raise ModelError(f"model.path: {self.path}: the program failed: {answer[1:].decode()}")
-            if len(answer) != 1 + 8 * shape[0] * shape[1]:
-                raise self._gone("gave an answer of another size")
-            return np.frombuffer(answer, dtype=np.float64, offset=1).reshape(shape).copy()
+            return answer
 
     def _whole(self) -> "_Whole":
         return _Whole(self)
