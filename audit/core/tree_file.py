@@ -51,6 +51,21 @@ class Columns:
             raise ModelError(f"model: {_text(name)}") from error
         return np.asarray([*table, np.nan])[place]
 
+    def coder(self, schema: FeatureSchema) -> "Coder | None":
+        """What makes the same matrix of codes as `matrix` of their frame; None where that cannot be said beforehand."""
+        if schema.names != self.names:
+            return None
+        tables = {}
+        for j, feature in enumerate(schema.features):
+            known = self.codes.get(feature.name)
+            if not feature.levels and known is None:
+                continue
+            numbers = _numbers(feature.levels, known)
+            if numbers is None:
+                return None
+            tables[j] = numbers
+        return Coder(tables)
+
     def refuse_other(self, given: tuple[str, ...]) -> None:
         """Passes only the very columns that the model was trained on, in that order."""
         if self.names == given:
@@ -82,6 +97,38 @@ class Columns:
             ]
             said += [f"{feature.name}: {', '.join(strange)}"] if strange else []
         return said
+
+
+@dataclass(frozen=True)
+class Coder:
+    """How rows of codes become the matrix that a model was trained on.
+
+    Attributes:
+        tables: by position of each feature with levels, what the matrix holds for each level.
+    """
+
+    tables: Mapping[int, Floats]
+
+    def __call__(self, codes: Floats) -> Floats:
+        """Shape (n, d), missing as NaN."""
+        filled = np.array(codes, dtype=np.float64, order="C")
+        for j, table in self.tables.items():
+            missing = np.isnan(codes[:, j])
+            filled[:, j] = table[np.where(missing, 0, codes[:, j]).astype(np.int64)]
+            filled[missing, j] = np.nan
+        return filled
+
+
+def _numbers(levels: tuple[Level, ...], known: Mapping[str, int] | None) -> Floats | None:
+    """What stands for each level in the matrix; None for levels of several types, which a frame may mix up."""
+    kinds = {type(level) for level in levels}
+    if len(kinds) != 1 or (known is None and kinds == {str}):
+        return None
+    try:
+        plain = [float(v) if known is None else known.get(label_of(v), np.nan) for v in levels]
+    except ValueError:
+        return None
+    return np.array(plain, dtype=np.float64)
 
 
 def _text(name: str) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from audit.core.errors import ModelError
-from audit.core.model import Adapter, Capability, Native, Source, refuse_other_digest
+from audit.core.model import Adapter, Capability, CodeScores, Native, Source, refuse_other_digest
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
 from audit.core.tree_file import Columns, columns, labels, pairs, whole
@@ -46,7 +46,15 @@ class LightgbmModel:
         Raises:
             ModelError: the columns are not those that the model was trained on.
         """
-        return whole(self.booster.predict(self.columns.matrix(frame), num_threads=1))
+        return self._scores(self.columns.matrix(frame))
+
+    def of_codes(self, schema: FeatureSchema) -> CodeScores | None:
+        """As `core.model.Coded` says."""
+        coder = self.columns.coder(schema)
+        return None if coder is None else lambda codes: self._scores(coder(codes))
+
+    def _scores(self, matrix: Floats) -> Floats:
+        return whole(self.booster.predict(matrix, num_threads=1))
 
     def native(self) -> Native:
         """The booster and the codes that it is given."""

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from audit.core.errors import ModelError
-from audit.core.model import Adapter, Capability, Native, Source, refuse_other_digest
+from audit.core.model import Adapter, Capability, CodeScores, Native, Source, refuse_other_digest
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
 from audit.core.tree_file import Columns, columns, labels, pairs, whole
@@ -49,9 +49,16 @@ class XgboostModel:
         Raises:
             ModelError: the columns are not those that the model was trained on.
         """
+        return self._scores(self.columns.matrix(frame))
+
+    def of_codes(self, schema: FeatureSchema) -> CodeScores | None:
+        """As `core.model.Coded` says."""
+        coder = self.columns.coder(schema)
+        return None if coder is None else lambda codes: self._scores(coder(codes))
+
+    def _scores(self, matrix: Floats) -> Floats:
         from xgboost import DMatrix
 
-        matrix = self.columns.matrix(frame)
         if not len(matrix):
             return np.empty((0, len(self.classes)))
         kinds, names = self.booster.feature_types, self.booster.feature_names

@@ -14,7 +14,7 @@ from search_models import Served, columns_of
 from search_run import Answer, Peer
 
 from audit.core.method import GENERATORS, Context, Inputs, Sample
-from audit.core.model import Decision, Native, Scorer
+from audit.core.model import CodeScores, Decision, Native, Scorer
 from audit.core.policy import FeatureRule, Policy
 from audit.core.schema import Feature, FeatureSchema
 from audit.core.table import Floats, Table
@@ -41,8 +41,11 @@ class Wrapped:
 
     def predict(self, frame: pd.DataFrame) -> Floats:
         """Shape (n, 2)."""
-        p = self.served(frame, lambda rows: rows.to_numpy(dtype=np.float64))
-        return np.column_stack([1 - p, p])
+        return _both(self.served(frame, lambda rows: rows.to_numpy(dtype=np.float64)))
+
+    def of_codes(self, schema: FeatureSchema) -> CodeScores:
+        """As `core.model.Coded` says: the codes of these schemas are what the model itself is given."""
+        return lambda codes: _both(self.served(codes))
 
     def native(self) -> Native | None:
         """Nothing: the search sees scores alone."""
@@ -62,6 +65,10 @@ class WrappedTrees(Wrapped):
     def thresholds(self, name: str) -> Floats | None:
         """As `core.model.Thresholds` says."""
         return self.splits.get(name)
+
+
+def _both(p: np.ndarray) -> Floats:
+    return np.column_stack([1 - p, p])
 
 
 def wrapped(task: Task, served: Served) -> Wrapped:

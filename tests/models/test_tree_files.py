@@ -17,7 +17,8 @@ from audit.core.base import sha256
 from audit.core.errors import ModelError
 from audit.core.infer import infer_schema
 from audit.core.model import ADAPTERS, Allow, Decision, Scorer, Source, Thresholds
-from audit.core.table import encode
+from audit.core.schema import FeatureSchema
+from audit.core.table import decode, encode
 from audit.engine.provenance import package_version
 from audit.models import lightgbm_file, xgboost_file
 
@@ -90,6 +91,57 @@ def test_scores_are_those_of_the_library(kind: str, classes: int, tmp_path: Path
     np.testing.assert_allclose(got, model.predict_proba(trained_on(asked)), atol=1e-6, rtol=0)
     assert read.classes == tuple("012"[:classes])
     assert got.std() > 0.05
+
+
+@pytest.mark.parametrize(("kind", "classes"), CASES)
+def test_codes_score_as_their_frame_does(kind: str, classes: int, tmp_path: Path) -> None:
+    """To the last bit, with missing values everywhere, and levels that the model was not trained on."""
+    train = people()
+    read = load(kind, save(kind, fit(kind, trained_on(train), labels(train, classes)), tmp_path), train)
+    wider = train.assign(home=train["home"].where(train.index > 3, "tent")) if kind == "lightgbm" else train
+    schema = source(tmp_path / "x", wider).schema
+    assert schema is not None
+    scores = read.of_codes(schema)
+    assert scores is not None
+    codes = encode(schema, wider)
+    rng = np.random.default_rng(2)
+    holes = np.where(rng.random(codes.shape) < 0.3, np.nan, codes)
+    for asked in (codes, codes[:0], codes[:1], codes[::-1], np.asfortranarray(codes), holes):
+        before = asked.copy()
+        np.testing.assert_array_equal(scores(asked), read.predict(decode(schema, asked)))
+        np.testing.assert_array_equal(asked, before)
+    scorer = Scorer(read, schema, Decision(read.classes))
+    np.testing.assert_array_equal(scorer.probabilities(codes), read.predict(wider))
+    assert (scorer.rows, scorer.calls) == (len(codes), 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_of_other_columns_are_left_to_the_frame(kind: str, tmp_path: Path) -> None:
+    """Another order, text in a column of numbers, levels of two types: what `predict` says or refuses stands."""
+    frame = people()
+    read = load(kind, save(kind, fit(kind, trained_on(frame), labels(frame, 2)), tmp_path))
+    schema = source(tmp_path / "x", frame).schema
+    assert schema is not None
+    home, job = schema.index("home"), schema.index("job")
+    features = list(schema.features)
+    assert read.of_codes(schema) is not None
+    assert read.of_codes(FeatureSchema(features=tuple(reversed(features)))) is None
+    for j, changes in (
+        (job, {"kind": "categorical", "levels": ("low", "high")}),
+        (job, {"kind": "categorical", "levels": (3, 4.5)}),
+        (home, {"kind": "numeric", "levels": ()}),
+    ):
+        other = features.copy()
+        other[j] = features[j].model_copy(update=changes)
+        assert read.of_codes(FeatureSchema(features=tuple(other))) is None
+    other = features.copy()
+    other[job] = features[job].model_copy(update={"kind": "categorical", "levels": (6, 3, 5, 4)})
+    turned = FeatureSchema(features=tuple(other))
+    scores = read.of_codes(turned)
+    assert scores is not None
+    codes = encode(turned, frame)
+    np.testing.assert_array_equal(scores(codes), read.predict(frame))
+    assert (codes[:, job] != encode(schema, frame)[:, job]).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
