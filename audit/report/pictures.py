@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from audit.report.figures import WIDTH, Figure, Mark, fitted, r
+from audit.report.figures import WIDTH, Figure, Mark, fitted, r, wide
 from audit.report.panels import Said
 
 SMALL = 112
@@ -80,9 +80,9 @@ class Frame:
 
     def cell(self, place: Place) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of a cell."""
-        high, wide = self.height / self.size[0], self.width / self.size[1]
-        left, top = self.x + place[1] * wide, self.y + place[0] * high
-        return left, top, left + wide, top + high
+        high, broad = self.height / self.size[0], self.width / self.size[1]
+        left, top = self.x + place[1] * broad, self.y + place[0] * high
+        return left, top, left + broad, top + high
 
 
 def misread_figure(told: Said, view: Misread) -> Figure:
@@ -189,7 +189,8 @@ def _legend(view: Misread, x: float) -> list[Mark]:
     room = WIDTH - x - 4
     marks = [_text(line, x, TOP + 10 + 18 * i, "value", room) for i, line in enumerate(view.lines)]
     y = TOP + 18.0 * len(view.lines) + 8
-    for look, hatch, told in (("dominant", "/", "Dominant"), ("kept", "\\", "Kept")):
+    parts = (("dominant", "/", "Dominant", view.dominant), ("kept", "\\", "Kept", view.kept))
+    for look, hatch, told in (part[:3] for part in parts if part[3]):
         frame = Frame(x, y, 26, 13, (1, 1))
         marks += _region(frame, {(0, 0)}, look, hatch)
         marks.append(_text(told, x + 34, y + 10, room=room - 34))
@@ -207,18 +208,28 @@ def _pair(view: Misread, swap: Swap, x: float, y: float) -> list[Mark]:
     marks.append(Mark("text", "value", x + PATCH + 8, r(y + PATCH / 2 + 4), text="→", anchor="middle"))
     if swap.picture is not None:
         at = x + PATCH + 16
-        marks.append(_text(swap.reference.rsplit("/", 1)[-1], at, y - 6, "tick", PATCH))
+        marks.append(Mark("text", "tick", at, r(y - 6), text=_ended(swap.reference, PATCH)))
         marks += _patch(swap.picture, view.size, swap.source, at, y)
     return marks
+
+
+def _ended(name: str, room: float) -> str:
+    """The name of a file without its folder and kind, or its end, which tells files apart."""
+    stem = name.rsplit("/", 1)[-1]
+    stem = stem.rsplit(".", 1)[0] or stem
+    kept = stem
+    while kept and wide(kept if kept == stem else f"…{kept}", 11) > room:
+        kept = kept[1:]
+    return kept if kept == stem else f"…{kept}"
 
 
 def _patch(picture: Any, size: tuple[int, int], cell: Place, x: float, y: float) -> list[Mark]:
     """A cell with the cells around it, as far as the picture goes; the cell itself is outlined."""
     whole = Frame(0, 0, picture.width, picture.height, size)
-    high, wide = min(3, size[0]), min(3, size[1])
+    high, broad = min(3, size[0]), min(3, size[1])
     top = min(max(cell[0] - 1, 0), size[0] - high)
-    left = min(max(cell[1] - 1, 0), size[1] - wide)
-    first, last = whole.cell((top, left)), whole.cell((top + high - 1, left + wide - 1))
+    left = min(max(cell[1] - 1, 0), size[1] - broad)
+    first, last = whole.cell((top, left)), whole.cell((top + high - 1, left + broad - 1))
     bounds = (round(first[0]), round(first[1]), round(last[2]), round(last[3]))
     cut = picture.crop(bounds)
     frame = _frame(cut, (1, 1), x, y, PATCH)

@@ -80,7 +80,7 @@ def _references(source: Source, images: pd.DataFrame) -> str:
     """How many references there are, and where they come from."""
     counts = images.loc[images["references"] > 0, "references"]
     few = int((counts < FEW).sum())
-    poor = f"{text.count(few)} of them have fewer than {FEW}, so their swaps are less alike." if few else ""
+    poor = f"For {text.count(few)} of them there are fewer than {FEW}, so the swaps are less alike." if few else ""
     return (
         f"References are {'training' if source.facts('data', 'train') else 'evaluation'} pictures of the true "
         "class that "
@@ -134,7 +134,7 @@ def _areas(record: Evidence) -> Grid | None:
     )
     if not rows:
         return None
-    spans = (Column(label, numeric=True) for name in AREAS for label in (text.sentence(name), "95\u00a0% interval"))
+    spans = (Column(label, numeric=True) for name in AREAS for label in (name, "95\u00a0% interval"))
     note = (
         f"Means over {_between(pd.Series([m.n for m in found.values()]))} pictures of the area under what is "
         "measured, "
@@ -182,15 +182,15 @@ def _maps(source: Source, record: Evidence) -> Iterator[Block]:
         )
         title = f"How often each cell must change: {name}, {n} mended pictures. Most often, with 95\u00a0% intervals: "
         title += f"{first}."
-        yield heat_map(Said(f"cells-{i}", title, f"{text.sentence(name)}: {n} mended pictures."), shares, size, peak)
+        yield heat_map(Said(f"cells-{i}", title, f"{name}: {n} mended pictures."), shares, size, peak)
     yield _firsts(groups[:MAPS])
 
 
 def _group(key: Any) -> str:
     region, true, predicted = key
     if not pd.isna(region):
-        return f"region {region}"
-    return "whole sample" if pd.isna(true) else f"{true} read as {predicted}"
+        return f"Region {region}"
+    return "Whole sample" if pd.isna(true) else f"{true} read as {predicted}"
 
 
 def _first(part: pd.DataFrame) -> list[Row]:
@@ -202,7 +202,7 @@ def _first(part: pd.DataFrame) -> list[Row]:
 def _firsts(groups: list[tuple[str, pd.DataFrame]]) -> Grid:
     rows = tuple(
         (
-            Cell(text.sentence(name)),
+            Cell(name),
             Cell(cell_text((row["row"], row["column"]))),
             Cell(text.percent(row["frequency"]), "number"),
             Cell(text.interval(row["low"], row["high"], "percent"), "number"),
