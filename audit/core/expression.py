@@ -43,6 +43,11 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 _WORDS = frozenset({"and", "or", "not", "in", "is", "missing", "true", "false"})
 
 
+def needs_quotes(name: str) -> bool:
+    """Whether a column must stand in backticks."""
+    return name in _WORDS or re.fullmatch(r"[^\W\d]\w*", name) is None
+
+
 class ExpressionError(ValueError):
     """The text is no expression, or names a column that is not there; the message points at the place."""
 
