@@ -69,7 +69,8 @@ def image_rows() -> list[dict[str, Any]]:
 def edit_rows() -> list[dict[str, Any]]:
     return [
         {"instance": name(i), "step": k + 1, "row": k // WIDE, "column": k % WIDE,
-         "reference": f"folder/reference{k // 2}.png", "reference_row": 0, "reference_column": 3, "cosine": 0.5, "p_class": 0.75, "p_target": 0.125, "margin": -1.0}
+         "reference": f"folder/reference{k // 2}.png", "reference_row": 0,
+         "reference_column": 3, "cosine": 0.5, "p_class": 0.75, "p_target": 0.125, "margin": -1.0}
         for i in range(MISREAD)
         for k in range(steps(i))
     ]  # fmt: skip
