@@ -17,8 +17,11 @@ from audit.report.tables import records_of
 from audit.report.words import Sentence, phrase
 
 SPACE = "\u00a0"
-MOST_FIXED = 16
-"""Details that cannot change which are listed at most; the sheet has two pages."""
+# A sheet has two pages. What is cut is counted on it.
+MOST_WAYS = 3
+MOST_CHANGES = 15
+MOST_REASONS = 6
+MOST_FIXED = 14
 
 
 def sheets(source: Source) -> Iterator[Block]:
@@ -35,12 +38,13 @@ def _sheet(source: Source, record: Evidence, instance: str) -> Iterator[Block]:
     alone = bool(settings.get("model_alone"))
     made = source.record(f"counterfactuals.{settings.get('from') or settings.get('from_')}")
     before = _row(source, source.record("sample"), "instances", instance)
-    ways = _ways(source, made, instance)
+    found = _ways(source, made, instance)
+    ways = _that_fit(source, before, found)
     yield Heading(_say("title", instance=instance).title, anchor=f"sheet-{instance}")
     yield Para(_say("decision", alone=alone).text)
     yield Heading(_say("can").title)
     if ways:
-        yield Para(_say("ways", ways=len(ways)).text)
+        yield Para(_say("ways", ways=len(ways), more=len(found) - len(ways)).text)
         for number, after in enumerate(ways, start=1):
             yield _way(source, number, before, after)
         yield Para(_say("promise", alone=alone).text)
@@ -79,12 +83,28 @@ def _ways(source: Source, made: Evidence | None, instance: str) -> list[Mapping[
     return sorted(found, key=lambda row: (row.get("cost", 0), row.get("k", 0)))
 
 
+def _that_fit(source: Source, before: Mapping[str, Any], found: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first ways, as many as a sheet has room for; always one."""
+    room = MOST_CHANGES
+    kept: list[Mapping[str, Any]] = []
+    for after in found[:MOST_WAYS]:
+        room -= len(_changes(source, before, after))
+        if kept and room < 0:
+            break
+        kept.append(after)
+    return kept
+
+
+def _changes(source: Source, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The details that a way changes."""
+    return [f for f in _features(source) if _differ(before.get(f["name"]), after.get(f["name"]))]
+
+
 def _way(source: Source, number: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> Grid:
     """One way: each detail that changes, with its value now and the one that is needed."""
-    changed = [f for f in _features(source) if _differ(before.get(f["name"]), after.get(f["name"]))]
     rows = tuple(
         (Cell(_title(f)), Cell(_value(f, before.get(f["name"]))), Cell(_value(f, after.get(f["name"]))))
-        for f in changed
+        for f in _changes(source, before, after)
     )
     caption = _say("way", number=number, things=len(rows)).title
     return Grid(caption, (Column("What changes"), Column("Now"), Column("Needed")), rows, name=f"way-{number}")
@@ -125,7 +145,7 @@ def _fixed(source: Source) -> Iterator[Block]:
     yield Heading(said.title)
     yield Para(said.text)
     rest = len(fixed) - MOST_FIXED
-    yield Bullets((*fixed[:MOST_FIXED], *([f"{rest} further details"] if rest > 0 else [])))
+    yield Bullets((*fixed[:MOST_FIXED], *([_say("more_details", count=rest).text] if rest > 0 else [])))
 
 
 DIRECTIONS = {"too high": "too_high", "too low": "too_low"}
@@ -144,7 +164,7 @@ def _why(source: Source, before: Mapping[str, Any], instance: str) -> Iterator[B
     yield Para(said.text)
     features = {str(f["name"]): f for f in _features(source)}
     rows = []
-    for row in found:
+    for row in found[:MOST_REASONS]:
         feature = features.get(str(row["feature"]), {"name": str(row["feature"])})
         code = DIRECTIONS.get(str(row["direction"]), "another_value")
         help_said = _say(code, towards=str(row.get("towards") or "")).text
@@ -153,3 +173,5 @@ def _why(source: Source, before: Mapping[str, Any], instance: str) -> Iterator[B
     yield Grid(
         "Main reasons", (Column("Reason"), Column("Your value"), Column("What would help")), tuple(rows), name="why"
     )
+    if len(found) > MOST_REASONS:
+        yield Para(_say("more_reasons", count=len(found) - MOST_REASONS).text, "small")
