@@ -15,7 +15,7 @@ from audit.core.errors import ModelError
 from audit.core.model import Capability, Pixels
 
 if TYPE_CHECKING:
-    from torch.fx import Graph, GraphModule
+    from torch.fx import Graph, GraphModule, Node
     from torch.nn import Module
 
 
@@ -98,7 +98,7 @@ def _run(module: "Module", given: Pixels) -> Pixels:
 
 
 def split(module: "Module", cut: str) -> "tuple[Module, Module]":
-    """A network as (features, head), cut behind the module of that dotted name.
+    """A network as (features, head), cut behind the module of that dotted name; `name#2` is its second use.
 
     The network is traced, so that the head is exactly what comes behind the cut; nothing is run twice.
 
@@ -107,14 +107,15 @@ def split(module: "Module", cut: str) -> "tuple[Module, Module]":
     """
     from torch import fx
 
+    wanted, _, number = cut.partition("#")
     names = [name for name, _ in module.named_modules() if name]
-    if cut not in names:
-        near = [name for name in names if name.rpartition(".")[2] == cut.rpartition(".")[2]] or names
-        raise ModelError(f"model.cut: there is no module {cut!r}; there are {', '.join(near[-12:])}")
+    if wanted not in names:
+        near = [name for name in names if name.rpartition(".")[2] == wanted.rpartition(".")[2]] or names
+        raise ModelError(f"model.cut: there is no module {wanted!r}; there are {', '.join(near[-12:])}")
 
     class Tracer(fx.Tracer):
         def is_leaf_module(self, m: "Module", module_qualified_name: str) -> bool:
-            return module_qualified_name == cut or super().is_leaf_module(m, module_qualified_name)
+            return module_qualified_name == wanted or super().is_leaf_module(m, module_qualified_name)
 
     module.eval()
     try:
@@ -124,13 +125,18 @@ def split(module: "Module", cut: str) -> "tuple[Module, Module]":
             f"model.cut: the network cannot be cut, because its code depends on its input ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else ''}); give it as two exported programs"
         ) from error
-    calls = [node for node in graph.nodes if node.op == "call_module" and node.target == cut]
-    if len(calls) != 1:
-        raise ModelError(f"model.cut: {cut!r} is used {len(calls)} times; name a module that is used once")
-    return _before(module, graph, cut), _behind(module, graph, cut)
+    calls = [node for node in graph.nodes if node.op == "call_module" and node.target == wanted]
+    uses = [f"{wanted}#{i + 1}" for i in range(len(calls))]
+    if cut not in uses and (number or len(calls) != 1):
+        raise ModelError(
+            f"model.cut: {wanted!r} is used {len(calls)} times; name one of its uses ({', '.join(uses)}), or a module "
+            "that is used once"
+        )
+    call = calls[uses.index(cut)] if cut in uses else calls[0]
+    return _before(module, graph, call), _behind(module, graph, call)
 
 
-def _before(module: "Module", graph: "Graph", cut: str) -> "Module":
+def _before(module: "Module", graph: "Graph", cut: "Node") -> "Module":
     """The network up to the cut and with it."""
     from torch import fx
 
@@ -138,35 +144,48 @@ def _before(module: "Module", graph: "Graph", cut: str) -> "Module":
     places: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
         places[node] = copy.node_copy(node, places.__getitem__)
-        if node.op == "call_module" and node.target == cut:
+        if node is cut:
             copy.output(places[node])
             break
     return _lean(module, copy)
 
 
-def _behind(module: "Module", graph: "Graph", cut: str) -> "Module":
+def _behind(module: "Module", graph: "Graph", cut: "Node") -> "Module":
     """What comes behind the cut, as a function of what comes out of it."""
     from torch import fx
 
     copy = fx.Graph()
-    places: dict[fx.Node, fx.Node] = {}
+    places: dict[fx.Node, fx.Node] = {cut: copy.placeholder("what_was_cut")}  # no name that the network may use
     for node in graph.nodes:
-        if node.op == "call_module" and node.target == cut:
-            places[node] = copy.placeholder("maps")
-        else:
+        if node is not cut:
             places[node] = copy.node_copy(node, places.__getitem__)
     second = _lean(module, copy)
     for node in second.graph.find_nodes(op="placeholder"):
-        if node.target == "maps":
+        if node is places[cut]:
             continue
+        for user in list(node.users):
+            if _counts(user):
+                user.replace_input_with(node, places[cut])
         if node.users:
             raise ModelError(
-                f"model.cut: what comes behind {cut!r} reads more than its output, as in a network with a shortcut "
-                "around it; cut behind the module in which all paths meet"
+                f"model.cut: what comes behind {cut.target!r} reads more than its output, as in a network with a "
+                "shortcut around it; cut behind the module in which all paths meet"
             )
         second.graph.erase_node(node)
+    second.graph.lint()
     second.recompile()
     return second
+
+
+def _counts(node: "Node") -> bool:
+    """Whether a node asks a tensor for nothing but the number of pictures, which the maps hold as well."""
+    from operator import getitem
+
+    if node.op == "call_method" and node.target == "size" and (len(node.args) > 1 or node.kwargs):
+        return node.args[1:] == (0,) or node.kwargs == {"dim": 0}
+    shape = node.op == "call_method" and node.target == "size"
+    shape = shape or (node.op == "call_function" and node.target is getattr and node.args[1] == "shape")
+    return shape and all(user.target is getitem and user.args[1] == 0 for user in node.users)
 
 
 def _lean(module: "Module", graph: "Graph") -> "GraphModule":

@@ -23,6 +23,9 @@ Logits = Callable[[Pixels], Floats]
 AGREE = 1e-4
 """How far closed form and head may lie apart, relative to the largest logit where that is above 1."""
 
+ROUNDING = 1e-6
+"""How far the answers of a head in float32 may depend on the number of maps that it is given at once, relatively."""
+
 HEAD_BATCH = 64
 """Maps that the head is given at once."""
 
@@ -100,7 +103,8 @@ def _unread(
     own = np.arange(count)
     moved[own, own] += rng.normal(0, spread, (count, moved.shape[2])).astype(np.float32)
     change = np.abs(asked(head, maps_of(moved, size)) - z).max(axis=1)
-    return tuple(int(i) for i in np.flatnonzero(change <= 1e-9 * max(1.0, float(np.abs(z).max()))))
+    noise = ROUNDING * max(float(np.abs(z).max()), float(change.max()))
+    return tuple(int(i) for i in np.flatnonzero(change <= noise))
 
 
 def _linear(head: Logits, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
