@@ -48,8 +48,8 @@ paper's numbers.
 over cells and one layer. Pictures: ImageWoof (ten breeds of dogs of ImageNet). The method's description names 500
 queries from ImageNet's validation set and 400 references from its training set. **Here are {queries} of the 500 queries
 and {references} references**; so {misread} misread pictures, not 125, and wider intervals. A picture is mended when the
-true class wins among all 1,000. Pools hold up to {pool} rightly read references of the true class. Intervals are percentile
-bootstraps over pictures (2,000 resamples, 95 %); differences are paired by picture.
+true class wins among all 1,000. Pools hold up to {pool} rightly read references of the true class. Intervals are
+percentile bootstraps over pictures (2,000 resamples, 95 %); differences are paired by picture.
 
 The head was probed: linear after pooling is {linear}; closed form and head differ by at most {gap:.1e}.
 """
@@ -72,7 +72,7 @@ CLAIMS = """## What is never claimed
 
 That numbers on CUB or Stanford Dogs are reproduced; that `compactness` can be compared with 9.53; that 43.02 or 10.27
 are aims; that parts are found as people name them (there are no keypoints here); that the dip is better than CAM. The
-dip is no Shapley value; with the logit as payoff, Shapley values of this head are CAM divided by the number of cells. A swap
-lives in the space of features, where cells look at large parts of the picture; that it mends shows what suffices for
+dip is no Shapley value; with the logit as payoff, Shapley values of this head are CAM divided by the number of cells.
+A swap lives in the space of features, where cells look at large parts of the picture; that it mends shows what suffices for
 this network, and no cause in the world.
 """
