@@ -18,7 +18,7 @@ from audit.report.topics import Placed, heading, placed, purpose, remarks
 MAPS = 6
 """Maps of cells that are drawn."""
 
-FIRST_CELLS = 5
+FIRST_CELLS = 3
 """Cells of each map that are listed with their intervals."""
 
 FEW = 5
@@ -134,7 +134,7 @@ def _areas(record: Evidence) -> Grid | None:
     )
     if not rows:
         return None
-    spans = (Column(label, numeric=True) for name in AREAS for label in (name, "95\u00a0% interval"))
+    spans = (Column(label, numeric=True) for name in AREAS for label in (text.sentence(name), "95\u00a0% interval"))
     note = (
         f"Means over {_between(pd.Series([m.n for m in found.values()]))} pictures of the area under what is "
         "measured, "
@@ -160,17 +160,13 @@ def _maps(source: Source, record: Evidence) -> Iterator[Block]:
     if frame is None or 0 in (size := size_of(source, record)):
         return
     yield Heading("How often each cell must change", anchor=f"{SECTION}-{record.id}-maps")
-    groups = [
-        (_group(key), part) for key, part in frame.groupby(["region", "true", "predicted"], sort=False, dropna=False)
-    ]
+    groups = _groups(frame)
     peak = float(frame["frequency"].max())
-    more = (
-        f" The first {MAPS} of {len(groups)} maps are shown; the bundle holds the rest." if len(groups) > MAPS else ""
-    )
+    more = f" {MAPS} of {len(groups)} maps are shown; the bundle holds the rest." if len(groups) > MAPS else ""
     yield Para(
         "Each number is the share, in per cent, of mended pictures in which the cell is swapped. Rows and columns "
         "count from 1, at the top left; the tables of the bundle count from 0. Confusions and regions with few mended "
-        f"pictures have no map.{more}"
+        f"pictures have no map. Regions stand before confusions, and those with more pictures first.{more}"
     )
     for i, (name, part) in enumerate(groups[:MAPS]):
         shares = {(int(a["row"]), int(a["column"])): float(a["frequency"]) for a in records_of(part)}
@@ -184,6 +180,18 @@ def _maps(source: Source, record: Evidence) -> Iterator[Block]:
         title += f"{first}."
         yield heat_map(Said(f"cells-{i}", title, f"{name}: {n} mended pictures."), shares, size, peak)
     yield _firsts(groups[:MAPS])
+
+
+def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The maps by name: the whole sample, then regions, then confusions, each from the most pictures on."""
+    groups = frame.groupby(["region", "true", "predicted"], sort=False, dropna=False)
+    parts = [(_group(key), part) for key, part in groups]
+
+    def place(group: tuple[str, pd.DataFrame]) -> tuple[bool, bool, int]:
+        first = group[1].iloc[0]
+        return not pd.isna(first["true"]), not pd.isna(first["region"]), -int(first["n"])
+
+    return sorted(parts, key=place)
 
 
 def _group(key: Any) -> str:

@@ -88,10 +88,12 @@ def cell_rows() -> list[dict[str, Any]]:
 
 
 def frequency_rows() -> list[dict[str, Any]]:
-    groups = [(None, None, None), (None, *CLASSES), *((f"region {k}", None, None) for k in range(6))]
+    groups = [(None, None, None), (None, *CLASSES), (None, *reversed(CLASSES)), *((k, None, None) for k in "abc")]
+    groups += [(None, *CLASSES[:1], "fox")]
     return [
         {"region": region, "true": true, "predicted": predicted, "row": c // WIDE, "column": c % WIDE,
-         "frequency": 1.0 if c == 5 else 0.25 if c == 6 else 0.0, "low": 0.2, "high": 0.3, "n": 28}
+         "frequency": 1.0 if c == 5 else 0.25 if c == 6 else 0.0, "low": 0.2, "high": 0.3,
+         "n": {"c": 9, "fox": 12}.get(region or predicted, 8) if region or true else 28}
         for region, true, predicted in groups
         for c in range(HIGH * WIDE)
     ]  # fmt: skip

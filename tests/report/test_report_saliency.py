@@ -89,6 +89,15 @@ def test_the_patch_beside_it_is_the_cell_with_its_neighbours(bundle: Bundle) -> 
     ] == f"M{x + 44:g} {y:g}H{x + 66:g}V{y + 22:g}H{x + 44:g}Z"
 
 
+def test_each_swap_has_the_patch_of_its_own_reference(bundle: Bundle) -> None:
+    """Picture 0 takes two cells from each of five references; eight swaps are drawn."""
+    addresses = [m.points for m in figures(bundle, "picture-")[0].marks if m.kind == "image"][3::2]
+    for step, address in enumerate(addresses):
+        times = decoded(address).shape[0] // 18
+        assert (decoded(address)[::times, ::times] == picture(100 + step // 2)[:, 6:]).all()
+    assert len(addresses) == 8
+
+
 def test_cells_from_half_on_are_hatched_and_outlined_together(bundle: Bundle) -> None:
     marks = figures(bundle, "picture-")[4].marks
     first = {look: next(m.points for m in marks if m.look == look) for look in ("dominant", "dominant-hatch", "kept")}
@@ -148,9 +157,12 @@ def test_long_logs_and_lists_are_cut_and_say_so(bundle: Bundle) -> None:
 
 def test_maps_have_a_number_in_each_cell_and_their_n(bundle: Bundle) -> None:
     maps = figures(bundle, "cells-")
-    assert len(maps) == 6  # of eight
+    assert [m.caption.partition(":")[0] for m in maps] == [
+        "Whole sample", "Region c", "Region a", "Region b", "cat read as fox", f"cat read as {CLASSES[1]}",
+    ]  # fmt: skip
     assert maps[0].caption == "Whole sample: 28 mended pictures."
-    assert maps[1].caption == f"cat read as {CLASSES[1]}: 28 mended pictures."
+    assert maps[1].caption == "Region c: 9 mended pictures."
+    assert any("6 of 7 maps are shown" in b.text for b in blocks(bundle) if isinstance(b, Para))
     numbers = [m.text for m in maps[0].marks if m.look == "value-small"]
     assert numbers == ["100" if c == 5 else "25" if c == 6 else "0" for c in range(HIGH * WIDE)]
     looks = [m.look for m in maps[0].marks if m.kind == "rect"]
@@ -162,6 +174,8 @@ def test_maps_have_a_number_in_each_cell_and_their_n(bundle: Bundle) -> None:
 
 
 def test_areas_stand_above_those_of_chance(bundle: Bundle) -> None:
+    labels = [c.label.replace("\u00a0", " ") for c in grid(bundle, "areas").columns]
+    assert labels[2:] == ["Insertion", "95 % interval", "Deletion", "95 % interval"]
     assert texts(grid(bundle, "areas")) == [
         ["P(wrong class)", "Dip", "0.750", "0.688 to 0.812", "0.125", "0.062 to 0.188"],
         ["P(wrong class)", "Random: chance", "0.500", "0.438 to 0.562", "0.250", "0.188 to 0.312"],
@@ -222,6 +236,7 @@ def test_the_pdf_is_archivable_and_accessible_with_its_pictures(bundle: Bundle) 
     render(bundle, ["pdf"])
     data = (bundle.root / "report.pdf").read_bytes()
     assert data.count(b"/Subtype /Image") > 2 * PRINTED_PICTURES
+    assert b"/Interpolate true" not in data
     for profile in (page.ValidationProfile.PDF_A_3A, page.ValidationProfile.PDF_UA_1):
         found = page.validate_pdf_bytes(data, profile=profile)
         assert [str(f) for f in found.failures if f.rule_id != "PDFA3A-STREAM-LENGTH-001"] == []
