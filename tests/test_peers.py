@@ -2,8 +2,8 @@
 
 G1 to G3, verifier and search: tests/search. G4, G5: tests/spec. G9, G10: tests/methods and tests/report.
 G12: tests/engine/test_reproducible.py. G15: tests/core/test_base.py and tests/spec. G16: tests/engine/test_speed.py.
-G17: tests/engine/test_run.py. G18: tests/test_no_network.py. G7 (flip test) and G6 as a statement on fairness belong
-to methods that this version does not have.
+G17: tests/engine/test_run.py. G18: tests/test_no_network.py. G7 (flip test) and G6 as a statement on groups:
+tests/methods/test_fairness.py.
 """
 
 import html
