@@ -222,30 +222,38 @@ def test_recourse_keeps_the_policy(german_credit: Audited) -> None:
     assert set(after["other_debtors"][debtors]) <= {"guarantor"}
 
 
+def best_of(audited: Audited, tried: list[pd.DataFrame], start: pd.DataFrame) -> pd.DataFrame:
+    """For each person (by index) the row with the best score, of where they start and what was tried."""
+    rows = pd.concat([start, *tried])
+    ranked = rows.iloc[np.argsort(-own_scores(audited, rows, "good"), kind="stable")]
+    return ranked[~ranked.index.duplicated()].sort_index()
+
+
 def test_who_can_be_helped_is_found(german_credit: Audited) -> None:
     """The best score that the policy lets each refused applicant reach; it is a sum over features."""
     holdout = pd.read_csv(german_credit.folder / "holdout.csv")
     refused = holdout[own_scores(german_credit, holdout, "good") < THRESHOLD].reset_index(drop=True)
     savings = ["unknown or none", "<100 DM", "100-500 DM", "500-1000 DM", ">=1000 DM"]
     up = {"<0 DM": ["0-200 DM", ">=200 DM"], "0-200 DM": [">=200 DM"]}
-    best = refused.copy()
-    for i, row in refused.iterrows():
-        ways = {
-            "checking_account": [row["checking_account"], *up.get(row["checking_account"], [])],
-            "savings": savings[savings.index(row["savings"]) :],
-            "other_debtors": [row["other_debtors"], *(["guarantor"] if row["other_debtors"] == "nobody" else [])],
-            "existing_credits": list(range(1, row["existing_credits"] + 1)),
-        }
-        for name, values in ways.items():
-            tried = pd.DataFrame([best.loc[i]] * len(values)).assign(**{name: values})
-            best.loc[i, name] = values[int(own_scores(german_credit, tried, "good").argmax())]
-        sizes = [(a, d) for a in range(row["amount"], 249, -50) for d in (4, row["duration"], 72) if a >= 25 * d]
-        sizes += [(a, a // 25) for a in range(row["amount"], 249, -50) if 4 <= a // 25 <= 72]
-        tried = pd.DataFrame([best.loc[i]] * len(sizes)).assign(
-            amount=[a for a, _ in sizes], duration=[d for _, d in sizes]
-        )
-        chosen = int(own_scores(german_credit, tried, "good").argmax())
-        best.loc[i, ["amount", "duration"]] = sizes[chosen]
+    ways = {
+        "checking_account": lambda row: up.get(row["checking_account"], []),
+        "savings": lambda row: savings[savings.index(row["savings"]) :],
+        "other_debtors": lambda row: ["guarantor"] if row["other_debtors"] == "nobody" else [],
+        "existing_credits": lambda row: list(range(1, row["existing_credits"])),
+    }
+    best = refused
+    for name, reach in ways.items():
+        allowed = [reach(row) for row in best.to_dict("records")]
+        values = sorted({value for own in allowed for value in own})
+        tried = [best.assign(**{name: value})[[value in own for own in allowed]] for value in values]
+        best = best_of(german_credit, tried, best)
+    sizes = []
+    for i, row in best.iterrows():
+        amounts = range(row["amount"], 249, -50)
+        pairs = [(a, d) for a in amounts for d in {4, row["duration"], min(72, a // 25)} if d >= 4 and a >= 25 * d]
+        same = best.loc[[i] * len(pairs)]
+        sizes.append(same.assign(amount=[a for a, _ in pairs], duration=[d for _, d in pairs]))
+    best = best_of(german_credit, sizes, best)
     reachable = own_scores(german_credit, best, "good") >= THRESHOLD
     local = table(german_credit, "recourse", "recourse_local").set_index("instance")
     assert sorted(local.index) == sorted(refused["applicant_id"].astype(str))

@@ -20,7 +20,8 @@ from audit.report.view import build
 JARGON = (
     "actionab", "algorithm", "candidate", "categor", "classif", "constraint", "cost", "counterfactual", "dataset",
     "distance", "domain", "explanab", "favourable", "feasib", "feature", "flex", "flip", "frequency", "gower",
-    "immutab", "infer", "instance", "interval", "metric", "model score", "mutab", "not_found", "numeric", "optim", "ordinal",
+    "immutab", "infer", "instance", "interval", "metric", "model score", "mutab", "not_found", "numeric",
+    "optim", "ordinal",
     "outcome", "outlier", "perturb", "policy", "predict", "probab", "proven", "quantile", "recourse", "robust",
     "sample", "score", "shap", "statistic", "threshold", "variable", "vector", "verified", "_", "nan",
 )  # fmt: skip
