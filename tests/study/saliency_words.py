@@ -73,6 +73,6 @@ CLAIMS = """## What is never claimed
 That numbers on CUB or Stanford Dogs are reproduced; that `compactness` can be compared with 9.53; that 43.02 or 10.27
 are aims; that parts are found as people name them (there are no keypoints here); that the dip is better than CAM. The
 dip is no Shapley value; with the logit as payoff, Shapley values of this head are CAM divided by the number of cells.
-A swap lives in the space of features, where cells look at large parts of the picture; that it mends shows what suffices for
-this network, and no cause in the world.
+A swap lives in the space of features, where cells look at large parts of the picture; that it mends shows what suffices
+for this network, and no cause in the world.
 """
