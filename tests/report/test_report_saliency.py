@@ -15,7 +15,8 @@ from audit.bundle import Bundle
 from audit.report import render
 from audit.report.blocks import Figure, Grid, Heading, Para
 from audit.report.misread import LISTED_PICTURES, PRINTED_PICTURES
-from audit.report.pictures import Frame, inline
+from audit.report.panels import Said
+from audit.report.pictures import Frame, Misread, Swap, inline, misread_figure
 from audit.report.source import Source
 from audit.report.view import build
 
@@ -165,6 +166,7 @@ def test_maps_have_a_number_in_each_cell_and_their_n(bundle: Bundle) -> None:
     assert any("6 of 7 maps are shown" in b.text for b in blocks(bundle) if isinstance(b, Para))
     numbers = [m.text for m in maps[0].marks if m.look == "value-small"]
     assert numbers == ["100" if c == 5 else "25" if c == 6 else "0" for c in range(HIGH * WIDE)]
+    assert [m.text for m in maps[0].marks if m.look == "tick"] == ["1", "2", "3", "4", "1", "2", "3"]
     looks = [m.look for m in maps[0].marks if m.kind == "rect"]
     assert looks == ["heat9" if c == 5 else "heat2" if c == 6 else "heat0" for c in range(HIGH * WIDE)]
     assert "row 2, column 2: 100.0\u00a0% (20.0\u00a0% to 30.0\u00a0%); row 2, column 3: 25.0" in maps[0].title
@@ -226,6 +228,18 @@ def test_large_pictures_are_kept_small(tmp_path) -> None:
     smooth = Image.fromarray(np.tile(np.arange(224, dtype=np.uint8), (224, 1)))
     assert decoded(inline(noise, small=False)).shape == (224, 224, 3)
     assert np.abs(decoded(inline(smooth, small=False)).astype(int) - np.asarray(smooth)).max() <= 4
+
+
+def test_a_patch_in_the_middle_has_a_cell_on_each_side() -> None:
+    pixels = np.arange(196, dtype=np.uint8).reshape(14, 14)
+    reference = Image.fromarray(255 - pixels)
+    swap = Swap(1, (3, 2), "r", (4, 5), reference)
+    view = Misread(Image.fromarray(pixels), (7, 7), frozenset(), frozenset(), (swap,), ())
+    own, other = [m.points for m in misread_figure(Said("x", "x", "x"), view).marks if m.kind == "image"][2:]
+    times = decoded(own).shape[0] // 6
+    # Two pixels a cell: rows 2 to 4 and columns 1 to 3 of the picture, rows 3 to 5 and columns 4 to 6 of the reference.
+    assert (decoded(own)[::times, ::times] == pixels[4:10, 2:8]).all()
+    assert (decoded(other)[::times, ::times] == 255 - pixels[6:12, 8:14]).all()
 
 
 def test_a_cell_of_a_frame() -> None:
