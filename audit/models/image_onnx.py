@@ -240,7 +240,8 @@ def _halves(model: "ModelProto", given: str, cut: str, logits: str) -> "tuple[Mo
     made = _made(model)
     _refuse_unknown(model, "logits", logits)
     first, read_first = _behind(model, made, cut, given)
-    second, read_second = _behind(model, made, logits, cut)
+    counted = _counting(model, given, cut)
+    second, read_second = _behind(counted, made, logits, cut)
     if given not in read_first:
         raise ModelError(f"model.cut: {cut!r} does not depend on the pictures; name the tensor of feature maps")
     if cut not in read_second:
@@ -250,7 +251,7 @@ def _halves(model: "ModelProto", given: str, cut: str, logits: str) -> "tuple[Mo
             f"model.cut: what comes behind {cut!r} reads more than it, as in a network with a shortcut around it; "
             "name the tensor in which all paths meet"
         )
-    return _part(model, first, given, cut), _part(model, second, cut, logits)
+    return _part(model, first, given, cut), _part(counted, second, cut, logits)
 
 
 def _made(model: "ModelProto") -> dict[str, int]:
@@ -263,6 +264,39 @@ def _refuse_unknown(model: "ModelProto", key: str, name: str) -> None:
     if name not in made:
         ends = dict.fromkeys([*(output.name for output in model.graph.output), *list(made)[-12:]])
         raise ModelError(f"model.{key}: there is no tensor {name!r}; there are {', '.join(ends)}")
+
+
+def _counting(model: "ModelProto", given: str, cut: str) -> "ModelProto":
+    """The same network, but what asks the pictures for nothing but their number asks the feature maps for it."""
+    from onnx import ModelProto
+
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    zeros = _zeros(copy)
+    for node in copy.graph.node:
+        if node.op_type != "Shape" or list(node.input) != [given] or node.attribute:
+            continue
+        users = [user for user in copy.graph.node if node.output[0] in user.input]
+        if all(user.op_type == "Gather" and user.input[1] in zeros for user in users):
+            node.input[0] = cut
+    return copy
+
+
+def _zeros(model: "ModelProto") -> set[str]:
+    """The names of the constants that are one 0."""
+    from onnx import numpy_helper
+
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    held |= {
+        node.output[0]: a.t
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for a in node.attribute
+        if a.HasField("t")
+    }
+    return {
+        name for name, tensor in held.items() if list(tensor.dims) in ([], [1]) and not numpy_helper.to_array(tensor)
+    }
 
 
 def _behind(model: "ModelProto", made: dict[str, int], end: str, start: str) -> tuple[list[int], set[str]]:

@@ -110,6 +110,29 @@ def test_the_head_may_read_sizes_of_the_maps_and_weights_of_the_first_half(tmp_p
     np.testing.assert_allclose(model.head(model.features(pictures())), answer.numpy(), atol=1e-4)
 
 
+def asking(index):
+    """The number of pictures is asked of the pictures themselves, as exporters of torch write `x.size(0)`."""
+    made = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "which"], ["count"]),
+        *nodes()[:3],
+        helper.make_node("Concat", ["count", "rest"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["pooled", "sizes"], ["flat"]),
+        *nodes()[4:],
+    ]
+    weights = {"kernel": KERNEL, "last": LAST, "bias": BIAS, "which": np.array([index]), "rest": np.array([4])}
+    return network(made, weights=weights)
+
+
+def test_the_number_of_pictures_may_be_asked_of_the_pictures(tmp_path):
+    model = load(tmp_path, asking(0))
+    maps, logits = expected(pictures())
+    np.testing.assert_allclose(model.features(pictures()), maps, atol=1e-5)
+    np.testing.assert_allclose(model.head(maps[:3]), logits[:3], atol=1e-5)
+    with pytest.raises(ModelError, match="reads more than it"):
+        load(tmp_path, asking(1))
+
+
 def test_a_branch_that_captures_the_pictures_counts_as_reading_them(tmp_path):
     branch = helper.make_graph([helper.make_node("ReduceMean", ["x"], ["b"], axes=[2, 3], keepdims=1)], "b",
                                [], [value("b", None)])  # fmt: skip
