@@ -241,7 +241,7 @@ class Decision:
         """What is compared with the threshold, shape (n,): p(favourable), or the highest probability."""
         if self.favourable:
             chosen = [self.classes.index(label) for label in self.favourable]
-            score: Floats = P[:, chosen].sum(axis=1)
+            score: Floats = P[:, chosen].sum(axis=1) if len(chosen) > 1 else P[:, chosen[0]]
         else:
             score = P.max(axis=1)
         return score
@@ -316,7 +316,8 @@ class Scorer:
         expected = (len(codes), len(self.model.classes))
         if P.shape != expected:
             raise ModelError(f"the model answered with shape {P.shape}, expected {expected} (rows, classes)")
-        if not np.isfinite(P).all() or P.min(initial=0.0) < -1e-9 or P.max(initial=0.0) > 1 + 1e-6:
+        # What is no number makes the smallest none, and no comparison with that holds.
+        if not (P.min(initial=0.0) >= -1e-9 and P.max(initial=0.0) <= 1 + 1e-6):
             raise ModelError("the model answered with scores that are not probabilities between 0 and 1")
         return P
 

@@ -170,12 +170,17 @@ def blocks(items: Ints, width: int) -> Iterator[Ints]:
         yield items[start : start + size]
 
 
-def rank(owner: Ints) -> Ints:
+def rank(owner: Ints | NDArray[np.uint64]) -> Ints:
     """For each entry its position among those of the same owner, who stand together."""
-    if not len(owner):
-        return owner
-    starts = np.flatnonzero(np.diff(owner, prepend=owner[0] - 1))
-    return np.arange(len(owner)) - np.repeat(starts, np.diff(np.append(starts, len(owner))))
+    starts = run_starts(owner)
+    return np.asarray(np.arange(len(owner)) - np.repeat(starts, np.diff(np.append(starts, len(owner)))))
+
+
+def run_starts(owner: Ints | NDArray[np.uint64]) -> Ints:
+    """Where a run of equal entries starts."""
+    new = np.ones(len(owner), dtype=bool)
+    np.not_equal(owner[1:], owner[:-1], out=new[1:])
+    return np.flatnonzero(new)
 
 
 def first(distances: Floats, m: int) -> Ints:
@@ -208,6 +213,10 @@ def row_keys(owner: Ints, codes: Floats) -> NDArray[np.uint64]:
     bits = np.ascontiguousarray(codes + 0.0).view(np.uint64)
     key = owner.astype(np.uint64)
     for j in range(codes.shape[1]):
-        key = (key ^ (bits[:, j] ^ (bits[:, j] >> np.uint64(32)))) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
+        word = bits[:, j] >> np.uint64(32)
+        word ^= bits[:, j]
+        key ^= word
+        key *= np.uint64(0x9E3779B97F4A7C15)
+        np.right_shift(key, np.uint64(29), out=word)
+        key ^= word
     return key

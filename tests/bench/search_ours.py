@@ -68,7 +68,9 @@ class WrappedTrees(Wrapped):
 
 
 def _both(p: np.ndarray) -> Floats:
-    return np.column_stack([1 - p, p])
+    P = np.empty((len(p), 2))
+    P[:, 0], P[:, 1] = 1 - p, p
+    return P
 
 
 def wrapped(task: Task, served: Served) -> Wrapped:

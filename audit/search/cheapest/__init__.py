@@ -92,7 +92,7 @@ EFFORTS = {
         tolerance=0.02,
     ),
     "quality": Effort(
-        chunk=250,
+        chunk=1000,
         goals=3,
         per_feature=48,
         width=32,

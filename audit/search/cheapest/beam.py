@@ -6,7 +6,7 @@ import numpy as np
 
 from audit.core.counterfactuals import changed
 from audit.core.model import Ints
-from audit.core.neighbours import distinct, rank
+from audit.core.neighbours import rank, row_keys, run_starts
 from audit.core.table import Floats
 from audit.search.cheapest.hunt import Hunt
 from audit.search.cheapest.moves import Moves
@@ -52,6 +52,12 @@ class States(NamedTuple):
         after.gains[every, feature] = moves.gain[move]
         return after
 
+    def codes_after(self, moves: Moves, state: Ints, move: Ints) -> Floats:
+        """The codes of `moved` alone."""
+        codes = self.codes[state]
+        codes[np.arange(len(state)), moves.feature[move]] = moves.value[move]
+        return codes
+
 
 def singles(hunt: Hunt, moves: Moves, width: int) -> States:
     """The states after one move, which the model has answered for: of each feature the most promising, and the best."""
@@ -62,7 +68,8 @@ def singles(hunt: Hunt, moves: Moves, width: int) -> States:
     n = len(hunt.rows)
     root = States(np.arange(n), hunt.rows, np.zeros(n), moves.start, np.zeros((n, d)), np.zeros((n, d)))
     after = root.moved(moves, moves.which[chosen], chosen)
-    return promising(hunt, moves, after._replace(lift=after.lift + moves.gain[chosen]), width)
+    after = after._replace(lift=after.lift + moves.gain[chosen])
+    return promising(hunt, moves, after, width, np.arange(len(chosen)))
 
 
 def expand(hunt: Hunt, moves: Moves, states: States, width: int, *, bold: bool = False) -> States:
@@ -86,10 +93,11 @@ def expand(hunt: Hunt, moves: Moves, states: States, width: int, *, bold: bool =
     closing = -lift if bold else np.where(lift >= 0, cost, np.inf)
     group = state * states.codes.shape[1] + feature
     chosen = np.concatenate([_lowest_of_each(table, group, which, width) for table in (closing, score)])
-    after = states.moved(moves, state[chosen], move[chosen])
-    after = after.take(hunt.unseen(after.which, after.codes))
+    state, move = state[chosen], move[chosen]
+    fresh = hunt.unseen(states.which[state], states.codes_after(moves, state, move))
+    after = states.moved(moves, state[fresh], move[fresh])
     lifts, fine = hunt.ask(after.which, after.codes)
-    return promising(hunt, moves, after._replace(lift=lifts).take(np.flatnonzero(~fine)), width)
+    return promising(hunt, moves, after._replace(lift=lifts), width, np.flatnonzero(~fine))
 
 
 def _lowest_of_each(table: Floats, group: Ints, which: Ints, most: int) -> Ints:
@@ -104,26 +112,29 @@ def lowest(table: Floats, group: Ints) -> Ints:
     """The position of the lowest entry of each group, the first of equal ones; groups stand together."""
     if not len(table):
         return np.empty(0, dtype=np.int64)
-    starts = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+    starts = run_starts(group)
     low = np.minimum.reduceat(table, starts)
     equal = np.flatnonzero(table == np.repeat(low, np.diff(np.append(starts, len(table)))))
-    return np.asarray(equal[np.diff(group[equal], prepend=group[0] - 1) != 0])
+    return np.asarray(equal[run_starts(group[equal])])
 
 
-def promising(hunt: Hunt, moves: Moves, states: States, width: int, *, within: bool = True) -> States:
+def promising(hunt: Hunt, moves: Moves, states: States, width: int, open_: Ints | None = None) -> States:
     """The `width` most promising states of each query, of each set of features `ALIKE` at most.
 
     Args:
-        within: only those that promise to cost less than what is known.
+        open_: positions of the states among which it chooses those that promise to cost less than what is known; of
+            all, whatever they promise to cost, where absent.
     """
     score = states.cost + np.maximum(-states.lift, 0.0) / moves.rate[states.which]
-    order = np.lexsort((score, states.which))
-    order = order[score[order] < hunt.bound[states.which[order]]] if within else order
-    states = states.take(order)
-    levers = lever_keys(changed(hunt.rows[states.which], states.codes))
-    _, group = distinct(states.which, levers)
-    by_group = np.argsort(group, kind="stable")
-    alike = np.empty(len(group), dtype=np.int64)
-    alike[by_group] = rank(group[by_group])
+    if open_ is None:
+        order = np.lexsort((score, states.which))
+    else:
+        open_ = open_[score[open_] < hunt.bound[states.which[open_]]]
+        order = open_[np.lexsort((score[open_], states.which[open_]))]
+    which = states.which[order]
+    keys = row_keys(which, lever_keys(changed(hunt.rows[which], states.codes[order])))
+    by_key = np.argsort(keys, kind="stable")
+    alike = np.empty(len(keys), dtype=np.int64)
+    alike[by_key] = rank(keys[by_key])
     few = np.flatnonzero(alike < ALIKE)
-    return states.take(few[rank(states.which[few]) < width])
+    return states.take(order[few[rank(which[few]) < width]])

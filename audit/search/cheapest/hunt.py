@@ -64,6 +64,12 @@ class Hunt:
 
     def ask(self, which: Ints, codes: Floats) -> tuple[Floats, Bools]:
         """How far rows (m, d) of the queries (m,) are beyond the flip, and which flip lawfully; these it keeps."""
+        lifts, fine = self.judge(which, codes)
+        self.keep(which[fine], codes[fine], lifts[fine])
+        return lifts, fine
+
+    def judge(self, which: Ints, codes: Floats) -> tuple[Floats, Bools]:
+        """As `ask`, but nothing is kept."""
         if not len(which):
             return np.empty(0), np.empty(0, dtype=bool)
         P = self.queries.asked.each(self.block[which], codes)
@@ -72,9 +78,7 @@ class Hunt:
         flips = np.flatnonzero(fine)
         real = changed(self.rows[which[flips]], codes[flips]).any(axis=1)
         fine[flips] = real & self.queries.policy.obeys(codes[flips])
-        lifts = lift(self.queries.decision, P, before)
-        self.keep(which[fine], codes[fine], lifts[fine])
-        return lifts, fine
+        return lift(self.queries.decision, P, before), fine
 
     def start(self) -> Floats:
         """How far the rows are from the flip as they are, shape (n,); asked for once."""

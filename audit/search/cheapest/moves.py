@@ -59,6 +59,23 @@ class Moves(NamedTuple):
         d = (len(self.first) - 1) // max(len(self.rate), 1)
         return _ranges(self.first[which * d + feature], self.first[which * d + feature + 1])
 
+    def groups(self, which: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+        """All features with moves of some queries (m,): position in `which`, the feature, its first and last move."""
+        d = (len(self.first) - 1) // max(len(self.rate), 1)
+        some = np.flatnonzero(np.diff(self.first))
+        begin = np.searchsorted(some, np.arange(len(self.rate) + 1) * d)
+        owner, place = _ranges(begin[which], begin[which + 1])
+        group = some[place]
+        return owner, group % d, self.first[group], self.first[group + 1] - 1
+
+    def dearest(self, first: Ints, last: Ints, base: Floats, bound: Floats) -> Ints:
+        """Of each group of moves, `first` to `last`, the dearest with base + cost < bound, as the first has it."""
+        while (first < last).any():
+            middle = (first + last + 1) // 2
+            fits = base + self.cost[middle] < bound
+            first, last = np.where(fits, middle, first), np.where(fits, last, middle - 1)
+        return first
+
 
 def _ranges(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
     """The numbers of some ranges one after the other, with the range that each belongs to in front."""
@@ -183,13 +200,14 @@ def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
     lifts, _ = hunt.ask(which, codes)
     gain = lifts - start[which]
     # What has become too dear since, or gains nothing over a cheaper move of the feature, is of no use.
-    order = np.lexsort((cost, feature, which))
-    order = order[(gain[order] > 0) & (cost[order] < hunt.bound[which[order]])]
-    order = order[_record(which[order] * d + feature[order], gain[order])]
+    group = which * d + feature
+    useful = np.flatnonzero((gain > 0) & (cost < hunt.bound[which]))
+    order = useful[np.lexsort((cost[useful], group[useful]))]
+    order = order[_record(group[order], gain[order])]
     which, feature, value, cost, gain = which[order], feature[order], value[order], cost[order], gain[order]
     rate = np.full(n, LEAST)
     np.maximum.at(rate, which, gain / np.maximum(cost, LEAST))
-    first = np.searchsorted(which * d + feature, np.arange(n * d + 1))
+    first = np.append(0, np.cumsum(np.bincount(group[order], minlength=n * d)))
     return Moves(which, feature, value, cost, gain, first, rate, start)
 
 

@@ -1,5 +1,7 @@
 """What makes a counterfactual cheaper: features set back, values moved back towards the row."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from audit.core.counterfactuals import changed
@@ -7,9 +9,31 @@ from audit.core.model import Ints
 from audit.core.neighbours import rank
 from audit.core.table import Floats
 from audit.search.cheapest.beam import States, lowest, promising
-from audit.search.cheapest.hunt import Hunt
+from audit.search.cheapest.hunt import Bools, Hunt
 from audit.search.cheapest.moves import Grid, Moves
 from audit.search.cheapest.prices import LEAST
+
+
+class Flips(NamedTuple):
+    """Rows that flip, not yet kept: nothing that is asked for meanwhile depends on what is known.
+
+    Attributes:
+        found: their queries, shape (m,), codes, shape (m, d), and log-odds, shape (m,), in the order of asking.
+    """
+
+    found: list[tuple[Ints, Floats, Floats]]
+
+    def ask(self, hunt: Hunt, which: Ints, codes: Floats) -> tuple[Floats, Bools]:
+        """As `Hunt.ask`; what flips is kept later."""
+        lifts, fine = hunt.judge(which, codes)
+        self.found.append((which[fine], codes[fine], lifts[fine]))
+        return lifts, fine
+
+    def keep(self, hunt: Hunt) -> None:
+        """Keeps all."""
+        if self.found:
+            which, codes, lifts = (np.concatenate(part) for part in zip(*self.found, strict=True))
+            hunt.keep(which, codes, lifts)
 
 
 def sparsify(hunt: Hunt, which: Ints, goals: Floats, passes: int = 3) -> None:
@@ -18,28 +42,29 @@ def sparsify(hunt: Hunt, which: Ints, goals: Floats, passes: int = 3) -> None:
     Each feature is set back alone; in the order of what that costs in log-odds for what it saves, the longest run of
     features that can be set back together is found by halving. What is left is treated again.
     """
-    hunt.keep(which, goals, np.zeros(len(goals)))
+    flips = Flips([(which, goals, np.zeros(len(goals)))])
     state = goals.copy()
     live = np.arange(len(goals))
     for _ in range(passes):
         left = changed(hunt.rows[which[live]], state[live])
         live = live[left.sum(axis=1) > 1]
         if not len(live):
-            return
-        back = _longest_run(hunt, which[live], state[live])
+            break
+        back = _longest_run(hunt, flips, which[live], state[live])
         shorter = changed(back, state[live]).any(axis=1)
         state[live] = back
         live = live[shorter]
+    flips.keep(hunt)
 
 
-def _longest_run(hunt: Hunt, which: Ints, state: Floats) -> Floats:
+def _longest_run(hunt: Hunt, flips: Flips, which: Ints, state: Floats) -> Floats:
     """The states with the longest run of features set back that group testing finds, shape (m, d)."""
     x = hunt.rows[which]
     left = changed(x, state)
     lane, feature = np.nonzero(left)
     codes = state[lane]
     codes[np.arange(len(lane)), feature] = x[lane, feature]
-    lifts, fine = hunt.ask(which[lane], codes)
+    lifts, fine = flips.ask(hunt, which[lane], codes)
     saved = np.maximum(hunt.prices.parts(x, state), LEAST)
     top = np.full(len(x), -np.inf)
     np.maximum.at(top, lane, lifts)
@@ -54,7 +79,7 @@ def _longest_run(hunt: Hunt, which: Ints, state: Floats) -> Floats:
     while len(open_ := np.flatnonzero(fails - works > 1)):
         middle = (works[open_] + fails[open_]) // 2
         tried = np.where(place[open_] < middle[:, None], x[open_], state[open_])
-        _, fine = hunt.ask(which[open_], tried)
+        _, fine = flips.ask(hunt, which[open_], tried)
         works[open_[fine]] = middle[fine]
         fails[open_[~fine]] = middle[~fine]
     return np.asarray(np.where(place < works[:, None], x, state))
@@ -92,7 +117,7 @@ def revert(hunt: Hunt, moves: Moves, most: int, width: int) -> States:
     owner = np.concatenate([owner[~fine], which])
     rest = np.concatenate([rest[~fine], hunt.codes[which, slot]])
     lifts = np.concatenate([lifts[~fine], hunt.lifts[which, slot]])
-    return promising(hunt, moves, _as_states(hunt, moves, owner, rest, lifts), width, within=False)
+    return promising(hunt, moves, _as_states(hunt, moves, owner, rest, lifts), width)
 
 
 def trade(hunt: Hunt, moves: Moves, most: int, tried: int) -> None:
@@ -103,18 +128,20 @@ def trade(hunt: Hunt, moves: Moves, most: int, tried: int) -> None:
     one will, as a rule. The `tried` pairs of each counterfactual that should be furthest beyond the flip are asked for.
     """
     first, owner, own = _less(hunt, moves, best_states(hunt, moves, most))
-    option, second = moves.of_queries(first.which)
-    to = moves.feature[second]
-    cost = first.cost[option] - first.parts[option, to] + moves.cost[second]
-    fits = (cost < hunt.bound[first.which[option]]) & (to != own[option])
-    option, second, to = option[fits], second[fits], to[fits]
+    option, to, cheapest, dearest = moves.groups(first.which)
+    base, bound = first.cost[option] - first.parts[option, to], hunt.bound[first.which[option]]
+    fits = np.flatnonzero((base + moves.cost[cheapest] < bound) & (to != own[option]))
+    option, to = option[fits], to[fits]
+    # Of one feature, what costs more gains more.
+    second = moves.dearest(cheapest[fits], dearest[fits], base[fits], bound[fits])
     lift = first.lift[option] - first.gains[option, to] + moves.gain[second]
     chosen = lowest(-lift, option)
     chosen = chosen[np.lexsort((-lift[chosen], owner[option[chosen]]))]
     chosen = chosen[rank(owner[option[chosen]]) < tried]
-    after = first.moved(moves, option[chosen], second[chosen])
-    fresh = hunt.unseen(after.which, after.codes)
-    hunt.ask(after.which[fresh], after.codes[fresh])
+    which = first.which[option[chosen]]
+    codes = first.codes_after(moves, option[chosen], second[chosen])
+    fresh = hunt.unseen(which, codes)
+    hunt.ask(which[fresh], codes[fresh])
 
 
 def _less(hunt: Hunt, moves: Moves, best: States) -> tuple[States, Ints, Ints]:
@@ -168,6 +195,7 @@ def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, clos
         close: shape (m,), a feature is left where less cost than this is at stake.
     """
     which, state = lanes
+    flips = Flips([])
     unit = hunt.prices.weights / hunt.prices.scale
     order = np.concatenate([order, np.full((len(order), 1), -1)], axis=1)
     turn, feature, x = np.zeros(len(which), dtype=np.int64), order[:, 0].copy(), hunt.rows[which]
@@ -182,9 +210,10 @@ def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, clos
         at, tried, done = live[going], middle[going], live[~going]
         codes = state[at]
         codes[np.arange(len(at)), feature[at]] = tried
-        _, fine = hunt.ask(which[at], codes)
+        _, fine = flips.ask(hunt, which[at], codes)
         works[at[fine]], fails[at[~fine]] = tried[fine], tried[~fine]
         state[at[fine]] = codes[fine]
         turn[done] += 1
         feature[done] = order[done, turn[done]]
         fails[done], works[done] = x[done, feature[done]], state[done, feature[done]]
+    flips.keep(hunt)
