@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from image_nets import Tokens
 from safetensors.torch import save_file
 from torch import nn
 
+from audit.core import architecture
 from audit.core.base import sha256
-from audit.core.convolution import Cnn, split
+from audit.core.convolution import Cnn, ImageArchitecture, split
 from audit.core.errors import ModelError
 from audit.core.model import Allow, ImageModel, Source
-from audit.models.image_network import ImageNetworkAdapter
+from audit.core.network import Architecture
+from audit.models.image_network import GROUP, ImageNetworkAdapter
 
 
 class Shortcut(nn.Module):
@@ -112,3 +115,46 @@ def test_wrong_settings_are_said(tmp_path, change, said):
     settings = {"path": "m.safetensors", "architecture": {"widths": [4, 8]}, "classes": ["cat", "dog"]} | change
     with pytest.raises(ModelError, match=said):
         ImageNetworkAdapter.model_validate_json(json.dumps(settings)).load(source(tmp_path / "m.safetensors"))
+
+
+class Offered(ImageArchitecture):
+    """An architecture as a package would offer it."""
+
+    size: int = 12
+
+    def build(self, channels, classes, seed):
+        assert channels == 3, "pictures in colour"
+        return Tokens("mean", d=self.size, classes=classes)
+
+
+class Entry:
+    """Stands for an entry point."""
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def load(self):
+        return self.value
+
+
+def test_an_installed_package_can_offer_an_architecture(tmp_path, monkeypatch):
+    offered = [Entry("tokens", Offered), Entry("odd", Architecture)]
+    monkeypatch.setattr(architecture, "entry_points", lambda group: offered if group == GROUP else [])
+    network = Tokens("mean", d=8, classes=2).eval()
+    save_file(network.state_dict(), tmp_path / "m.safetensors")
+
+    def load(**settings):
+        given = {"path": "m.safetensors", "classes": ["cat", "dog"], "cut": "maps"} | settings
+        return ImageNetworkAdapter.model_validate_json(json.dumps(given)).load(source(tmp_path / "m.safetensors"))
+
+    model = load(architecture={"kind": "tokens", "size": 8})
+    x = np.random.default_rng(1).normal(size=(4, 3, 16, 16)).astype(np.float32)
+    assert model.features(x).shape == (4, 8, 4, 4)
+    expected = network(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(model.head(model.features(x)), expected, atol=1e-6)
+    with pytest.raises(ModelError, match="'odd' is no ImageArchitecture"):
+        load(architecture={"kind": "odd"})
+    with pytest.raises(ModelError, match="cannot be built: AssertionError: pictures in colour"):
+        load(architecture={"kind": "tokens"}, channels=1)
+    with pytest.raises(ModelError, match="there are cnn, odd, tokens"):
+        load(architecture={"kind": "resnet"})
