@@ -157,7 +157,7 @@ def test_scaffold_quotes_names_that_yaml_would_read_otherwise(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "give either --example (breast_cancer, german_credit"),
+        ([], "give either --example (breast_cancer, digits, dogs, german_credit"),
         (["--example", "german"], "did you mean 'german_credit'?"),
         (["--example", "german_credit", "--target", "x"], "belong to --from"),
         (["--from", "d.csv"], "give either --model FILE"),
