@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import Field, JsonValue
 
 from audit.core.choice import Choice, choices_table
+from audit.core.counterfactuals import change
 from audit.core.disparity import Gap, holm, mean_gap, share_gap, shares_differ, suppressed
 from audit.core.evidence import Metric, Note, Result, Severity, Where
 from audit.core.labels import label_of
@@ -17,7 +18,7 @@ from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
 from audit.core.stats import bootstrap_means, percentile_interval, quantiles, wilson
-from audit.core.table import Floats
+from audit.core.table import Floats, encode
 
 MISSING = "missing"
 SHUFFLES = 10_000
@@ -77,6 +78,8 @@ class Recourse(Method):
         bootstrap: resamples of people for the intervals of means.
         sheets: how many people get a sheet of their own in the report, or their ids.
         model_alone: the model alone decides, so that a sheet may say what it would decide.
+        weights: by feature, what a change of its whole range costs, 1 where it is not named; give a search that weighs
+            changes the same ones.
 
     Assumes:
         The policy says what people can change, and the cost how hard it is. A change on paper is no change in life.
@@ -87,7 +90,8 @@ class Recourse(Method):
         feasible_rate_high, no_recourse_rate with low and high, status (ok, suppressed, suppressed too).
         recourse_costs: by, group, n (people with a way), mean_cost with low and high, p10 to p90, mean_changed
         (features) with low and high, status. recourse_gaps: by, measure, groups, gap, low, high, lowest, highest, test,
-        p, p_holm. recourse_local: instance, drawn, status, cost, n_changed. recourse_sheets: instance. choices.
+        p, p_holm. recourse_local: instance, drawn, status, cost, n_changed. recourse_sheets: instance.
+        recourse_ways: instance, k, cost (of people with a sheet). choices.
 
     Reference:
         R. G. Newcombe, Statistics in Medicine 17 (1998), 873-890. S. Holm, Scand. J. Statistics 6 (1979), 65-70.
@@ -103,6 +107,7 @@ class Recourse(Method):
     bootstrap: int = Field(default=1000, ge=100)
     sheets: Annotated[int, Field(ge=0)] | tuple[str | int, ...] = 2
     model_alone: bool = False
+    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
 
     needs: ClassVar[frozenset[Need]] = frozenset({"policy"})
     uses: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
@@ -123,7 +128,8 @@ class Recourse(Method):
                 refused.
         """
         self._refuse(ctx.inputs)
-        people = _people(ctx)
+        ways = self._ways(ctx)
+        people = _people(ctx, ways)
         drawn = np.flatnonzero(people["drawn"].to_numpy())
         if not len(drawn):
             raise Refusal("no audited row drawn at random has an unfavourable outcome", "not_applicable")
@@ -132,13 +138,15 @@ class Recourse(Method):
         means = {i: self._means(people, cohort, ctx.rng) for i, cohort in enumerate(cohorts)}
         costs = pd.DataFrame([self._costs(people, cohort, means[i]) for i, cohort in enumerate(cohorts)])
         gaps = self._gaps(people, cohorts, means, ctx.rng)
+        sheets = self._sheets(people)
         tables = {
             "recourse_groups": feasible,
             "recourse_costs": costs,
             "recourse_gaps": gaps,
             "recourse_local": people[["instance", "drawn", "status", "cost", "n_changed"]].reset_index(drop=True),
-            "recourse_sheets": pd.DataFrame({"instance": pd.Series(self._sheets(people), dtype=object)}),
-            "choices": choices_table(CHOICES, {"RECOURSE-03": str(self.min_group)}),
+            "recourse_sheets": pd.DataFrame({"instance": pd.Series(sheets, dtype=object)}),
+            "recourse_ways": ways.loc[ways["instance"].isin(sheets), ["instance", "k", "cost"]].reset_index(drop=True),
+            "choices": choices_table(CHOICES, self._chosen()),
         }
         metrics = [
             *(m for row, cohort in zip(_records(feasible), cohorts, strict=True) for m in _rates(row, cohort)),
@@ -157,9 +165,24 @@ class Recourse(Method):
                 "`constraints: policy`"
             )
         known = (*inputs.schema.names, *map(str, inputs.evaluate.extra.columns))
+        unknown = [name for name in self.weights if name not in inputs.schema.names]
+        if unknown:
+            raise Refusal(
+                f"`weights` names {unknown[0]!r}, which is no feature; they are {', '.join(inputs.schema.names)}"
+            )
         strange = [name for name in self._columns(inputs) if name not in known]
         if strange:
             raise Refusal(f"`by` names {strange[0]!r}, and the data have no such column; they have {', '.join(known)}")
+
+    def _ways(self, ctx: Context) -> pd.DataFrame:
+        """The counterfactuals, those of a person by cost."""
+        found = ctx.inputs.results["counterfactuals"].tables["counterfactuals"]
+        if self.weights:
+            schema, place = ctx.inputs.schema, {name: i for i, name in enumerate(ctx.sample.table.ids)}
+            before = ctx.sample.table.codes[[place[name] for name in found["instance"]]]
+            weights = np.array([self.weights.get(name, 1.0) for name in schema.names])
+            found = found.assign(cost=change(schema, before, encode(schema, found)) @ weights)
+        return found.sort_values(["cost", "k"], kind="stable")
 
     def _columns(self, inputs: Inputs) -> tuple[str, ...]:
         return inputs.protected if self.by is None else self.by
@@ -241,6 +264,13 @@ class Recourse(Method):
         table = pd.DataFrame(rows, columns=columns)
         return table.assign(p_holm=np.array(holm(table["p"].tolist()), dtype=np.float64))
 
+    def _chosen(self) -> dict[str, str]:
+        weighted = ", ".join(f"{name} x {weight:g}" for name, weight in sorted(self.weights.items()))
+        return {
+            "RECOURSE-01": f"cheapest of the set, {weighted}" if weighted else CHOICES[0].default,
+            "RECOURSE-03": str(self.min_group),
+        }
+
     def _sheets(self, people: pd.DataFrame) -> list[str]:
         """Who gets a sheet: those named, or in turn the first with a way and the first without.
 
@@ -298,12 +328,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _people(ctx: Context) -> pd.DataFrame:
+def _people(ctx: Context, ways: pd.DataFrame) -> pd.DataFrame:
     """One row for each audited person with an unfavourable outcome who was asked about, in the order of the sample."""
     source = ctx.inputs.results["counterfactuals"].tables
     status = source["instance_status"].set_index("instance")["status"]
-    found = source["counterfactuals"].sort_values(["cost", "k"], kind="stable").drop_duplicates("instance")
-    best = found.set_index("instance")[["cost", "n_changed"]]
+    best = ways.drop_duplicates("instance").set_index("instance")[["cost", "n_changed"]]
     ids = pd.Series(ctx.sample.table.ids, dtype=object)
     frame = pd.DataFrame({"position": np.arange(len(ids)), "instance": ids, "drawn": ctx.sample.drawn})
     frame["status"] = status.reindex(ids).fillna("not_applicable").to_numpy(dtype=object)

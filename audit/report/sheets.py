@@ -38,7 +38,7 @@ def _sheet(source: Source, record: Evidence, instance: str) -> Iterator[Block]:
     alone = bool(settings.get("model_alone"))
     made = source.record(f"counterfactuals.{settings.get('from') or settings.get('from_')}")
     before = _row(source, source.record("sample"), "instances", instance)
-    found = _ways(source, made, instance)
+    found = _ways(source, record, made, instance)
     ways = _that_fit(source, before, found)
     yield Heading(_say("title", instance=instance).title, anchor=f"sheet-{instance}")
     yield Para(_say("decision", alone=alone).text)
@@ -77,10 +77,11 @@ def _rows(source: Source, record: Evidence | None, table: str, instance: str) ->
     return records_of(frame[frame["instance"].astype(str) == instance])
 
 
-def _ways(source: Source, made: Evidence | None, instance: str) -> list[Mapping[str, Any]]:
+def _ways(source: Source, record: Evidence, made: Evidence | None, instance: str) -> list[Mapping[str, Any]]:
     """The counterfactuals of a person, the cheapest first."""
     found = _rows(source, made, "counterfactuals", instance)
-    return sorted(found, key=lambda row: (row.get("cost", 0), row.get("k", 0)))
+    costs = {row["k"]: row["cost"] for row in _rows(source, record, "recourse_ways", instance)}
+    return sorted(found, key=lambda row: (costs.get(row.get("k"), row.get("cost", 0)), row.get("k", 0)))
 
 
 def _that_fit(source: Source, before: Mapping[str, Any], found: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -22,7 +22,7 @@ Placed = tuple[str, Block]
 ROWS_ONLY = frozenset(
     {"instances", "sample", "scores", "counterfactuals", "instance_status", "flex_local", "choices"}
     | {"shap_local", "shap_background", "cid_local", "cid_repeats", "cid_densities", "scores_trajectory", "scores_null"}
-    | {"reasons", "recourse_local", "recourse_sheets"}
+    | {"reasons", "recourse_local", "recourse_sheets", "recourse_ways"}
 )
 """Tables with a row per person, or per step of a training: they stay in the bundle; a report shows aggregates."""
 

@@ -99,6 +99,26 @@ def test_the_cheapest_of_several_ways_counts():
     assert metric(result, "mean_changed", "f").value == 4
 
 
+def test_weights_make_a_change_dearer():
+    """On a range of 0 to 10: 5 of `a` cost 0.5, 8 of `b` cost 0.8; with `a` ten times as dear, `b` is cheaper."""
+    frame = pd.DataFrame({"a": [0.0, 10.0] + [0.0] * 10, "b": [0.0, 10.0] + [0.0] * 10})
+    inputs = toy_inputs(frame, lambda f: np.where(f["a"] + f["b"] > 15, 0.9, 0.1))
+    ids = [str(i) for i in range(12) if i != 1]
+    both = [pd.DataFrame({"instance": ids, "k": 1, "a": 5.0, "b": 0.0, "cost": 0.5, "n_changed": 1})]
+    both.append(pd.DataFrame({"instance": ids, "k": 2, "a": 0.0, "b": 8.0, "cost": 0.8, "n_changed": 1}))
+    states = pd.DataFrame({"instance": inputs.sample.table.ids, "status": "found"})
+    note = Note(code="search", args={"constraints": "policy"})
+    made = Result(tables={"counterfactuals": pd.concat(both), "instance_status": states}, notes=(note,))
+    inputs = replace(inputs, results={"counterfactuals": made})
+    for weights, cost, first in (({}, 0.5, 1), ({"a": 10.0}, 0.8, 2), ({"b": 0.5}, 0.4, 2)):
+        method = Recourse.model_validate({"from": "recourse", "weights": weights, "sheets": 1})
+        result = method.run(toy_context(inputs), Part(index=0))
+        assert metric(result, "mean_cost").value == pytest.approx(cost)
+        assert result.tables["recourse_ways"]["k"].iloc[0] == first
+    with pytest.raises(Refusal, match="`weights` names 'c', which is no feature"):
+        Recourse.model_validate({"from": "recourse", "weights": {"c": 2.0}}).run(toy_context(inputs), Part(index=0))
+
+
 def test_too_few_with_a_way_have_no_cost():
     result = recourse(TWO, min_group=8)
     costs = result.tables["recourse_costs"].set_index("group")

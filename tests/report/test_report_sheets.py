@@ -57,7 +57,14 @@ WAYS = [
 
 
 def audit(
-    root: Path, *, status: str = "found", ways: list | None = None, fixed: int = 0, reasons: bool = True, **settings
+    root: Path,
+    *,
+    status: str = "found",
+    ways: list | None = None,
+    fixed: int = 0,
+    reasons: bool = True,
+    weighed: pd.DataFrame | None = None,
+    **settings,
 ):
     """A bundle with the sheet of applicant 17, who was refused; `fixed` more features cannot change."""
     more = {f"detail_{i}": {"kind": "categorical", "unit": "", "title": ""} for i in range(fixed)}
@@ -82,6 +89,8 @@ def audit(
             "recourse", {"from": "recourse", **settings}, {"recourse_sheets": pd.DataFrame({"instance": ["17"]})}
         ),
     }  # fmt: skip
+    if weighed is not None:
+        results["recourse"][2]["recourse_ways"] = weighed
     if reasons:
         results["reasons"] = ("reasons", {"from": "flips"}, {"reasons": why})
     bundle = Bundle(root)
@@ -158,6 +167,14 @@ def test_each_way_says_from_what_to_what_with_units_the_cheapest_first(full: lis
         "Open credits | 3 | 1",
         "Owns home | no | yes",
     ]
+
+
+def test_the_order_is_that_of_the_costs_that_the_method_weighed(tmp_path: Path) -> None:
+    weighed = pd.DataFrame({"instance": "17", "k": [1, 2, 3], "cost": [0.1, 0.9, 0.5]})
+    told = lines(audit(tmp_path / "weighed", weighed=weighed))
+    assert [line for line in told if line.startswith("Way ")] == [
+        "Way 1: change 3 things", "Way 2: change 2 things", "Way 3: change 1 thing"
+    ]  # fmt: skip
 
 
 def test_every_number_has_a_unit_or_the_title_of_its_column(sheet: list[str]) -> None:
