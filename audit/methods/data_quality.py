@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from audit.core.answers import Estimate, share
 from audit.core.choice import Choice, choices_table
 from audit.core.disparity import holm, share_gap, shares_differ
-from audit.core.drift import BINS, REPEATS, drift, row_numbers, share_difference
+from audit.core.drift import BINS, drift, row_numbers, share_difference
 from audit.core.evidence import Metric, Note, Result, Severity, Where
 from audit.core.labels import label_of
 from audit.core.leaks import FOLDS, alone, purities
@@ -63,9 +63,10 @@ class DataQuality(Method):
         data_columns: column, distinct, most_frequent, frequency, missing_train, missing_evaluate (shares), status.
         data_alone: column, outcome, data, n, auc, low, high, leaks. data_values: column, value, outcome, data, n,
         share, low, high, leaks (the purest values). data_drift: column, index, low, high, noise (index of equal
-        distributions), test, effect (KS distance or Cramér's V), p, p_holm. data_labels: outcome, train, evaluate
-        (shares), difference, low, high. data_unseen: column, values, rows, share. data_missing: column, by, group, n,
-        missing, share, low, high, status. data_missing_gaps: column, by, gap, low, high, test, p, p_holm. choices.
+        distributions), test, effect (KS distance or Cramér's V), p, p_holm. data_labels: outcome, train_share,
+        evaluate_share, share_change with low and high. data_unseen: column, values, rows, share. data_missing: column,
+        by, group, n, missing, share, low, high, status. data_missing_gaps: column, by, gap, low, high, test, p,
+        p_holm. choices.
 
     Reference:
         S. Kaufman, S. Rosset, C. Perlich, O. Stitelman, ACM TKDD 6 (2012), article 15 (leakage). B. Yurdakul,
@@ -104,7 +105,7 @@ class DataQuality(Method):
         if inputs.train is None:
             notes.append(Note(code="no_train", severity="minor"))
         else:
-            looks += [self._drift(inputs, inputs.train, ctx.rng), _labels(inputs, inputs.train)]
+            looks += [self._drift(inputs, inputs.train), _labels(inputs, inputs.train)]
             looks.append(_unseen(inputs, inputs.train))
         looks.append(self._missing(inputs, ctx.rng))
         for look in looks:
@@ -199,16 +200,16 @@ class DataQuality(Method):
         columns = ["column", "value", "outcome", "data", "n", "share", "low", "high", "leaks"]
         return pd.DataFrame(lines[: max(SHOWN_VALUES, len(notes))], columns=columns), notes
 
-    def _drift(self, inputs: Inputs, train: Table, rng: np.random.Generator) -> Result:
+    def _drift(self, inputs: Inputs, train: Table) -> Result:
         """How far each column has moved from training to evaluation, the farthest first."""
         pairs = zip(inputs.schema.features, train.codes.T, inputs.evaluate.codes.T, strict=True)
-        found = [drift(feature, old, new, rng) for feature, old, new in pairs]
+        found = [drift(feature, old, new) for feature, old, new in pairs]
         names = ["index", "low", "high", "noise", "test", "effect", "p"]
         table = pd.DataFrame([[getattr(d, name) for name in names] for d in found], columns=names)
         table.insert(0, "column", list(inputs.schema.names))
         table["p_holm"] = holm([d.p for d in found])
         n = len(inputs.evaluate)
-        how = f"bootstrap of counts in bins, {REPEATS} resamples, freed of its upward bias"
+        how = "noncentral chi-square of counts in bins"
         metrics = [
             _metric(
                 "stability_index", Estimate(d.index, d.low, d.high, how, n), Where(data="evaluate", feature=name), ""
@@ -333,7 +334,7 @@ def _labels(inputs: Inputs, train: Table) -> Result:
         where = Where(data="evaluate", outcome=None if inputs.decision.favourable else outcomes[number])
         how = "Newcombe's method 10, over rows"
         metrics.append(_metric("prevalence_shift", Estimate(value, low, high, how, second[1]), where))
-    columns = ["outcome", "train", "evaluate", "difference", "low", "high"]
+    columns = ["outcome", "train_share", "evaluate_share", "share_change", "share_change_low", "share_change_high"]
     return Result(tuple(metrics), {"data_labels": pd.DataFrame(rows, columns=columns)})
 
 

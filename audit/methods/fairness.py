@@ -1,6 +1,7 @@
 """Fairness: decisions by group, whether a protected attribute alone moves them, and what stands in for it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ class Fairness(Method):
 
     Tables:
         fairness_rates: by, group, measure, n (rows that the share is of), share, low, high, status. fairness_gaps: by,
-        measure, groups, gap, gap_low, gap_high, ratio, ratio_low, ratio_high, lowest, highest. fairness_calibration:
+        measure, groups, n, share_gap and ratio with low and high, lowest, highest. fairness_calibration:
         by, group, bin_low, bin_high, mean_score, observed, low, high (probabilities), n. fairness_flips: feature,
         from, to, n, changed, share, low, high, to_favourable, to_unfavourable (rows), status. fairness_proxies: column,
         features (all, mutable), predictor, groups, n, auc, auc_low, auc_high, balanced_accuracy,
@@ -171,32 +172,35 @@ class Fairness(Method):
             return Result(notes=(Note(code="no_favourable"),))
         given = inputs.decision.outcome(inputs.scores) == 1
         actual = None if inputs.target is None else inputs.decision.actual(inputs.evaluate.extra[inputs.target]) == 1
-        rates, gaps, metrics = [], [], []
-        for groups in groupings:
-            shown = self._shown(groups)
-            counted = hits_and_trials(groups, given, actual)
-            for measure in MEASURES:
-                if measure not in counted:
-                    continue
-                hits, trials = counted[measure]
-                rates += list(_rate_rows(groups, measure, hits, trials, shown))
-                metrics += list(_rate_metrics(groups, measure, hits, trials, shown))
-                large = np.flatnonzero(shown & (trials >= self.min_group))
-                if len(large) > 1:
-                    row = _gap_row(groups, measure, hits[large], trials[large], large)
-                    gaps.append(row)
-                    metrics += list(_gap_metrics(measure, row))
-        numbers = ["share", "low", "high", "n"]
-        tables = {"fairness_rates": pd.DataFrame(rates).astype(dict.fromkeys(numbers, np.float64)) if rates else None}
-        tables["fairness_gaps"] = pd.DataFrame(gaps)
-        kept = {name: table for name, table in tables.items() if table is not None and len(table)}
+        result = self._counted(groupings, given, actual)
         if actual is None:
-            return Result(tuple(metrics), kept, notes=(Note(code="no_target"),))
+            return replace(result, notes=(Note(code="no_target"),))
         score = np.clip(inputs.decision.score(inputs.scores), 0.0, 1.0)
         P = np.column_stack([1 - score, score])
         answers = Answers(actual.astype(np.int64), given.astype(np.int64), P, inputs.decision.outcomes)
         calibration = self._calibration(groupings, answers, rng)
-        return Result((*metrics, *calibration.metrics), kept | dict(calibration.tables))
+        return Result((*result.metrics, *calibration.metrics), {**result.tables, **calibration.tables})
+
+    def _counted(self, groupings: Sequence[Grouping], given: Bools, actual: Bools | None) -> Result:
+        """Shares of every group, and how far apart they are."""
+        rates, gaps, metrics = [], [], []
+        for groups in groupings:
+            shown = self._shown(groups)
+            for measure, (hits, trials) in hits_and_trials(groups, given, actual).items():
+                estimates = _estimates(hits, trials, shown, self.min_group)
+                rates += [
+                    (groups.by, MEASURES[measure], name, e.n, e.value, e.low, e.high, status)
+                    for name, (status, e) in zip(groups.names, estimates, strict=True)
+                ]
+                metrics += list(_rate_metrics(groups, measure, estimates))
+                large = np.flatnonzero(shown & (trials >= self.min_group))
+                if len(large) > 1:
+                    gaps.append(_gap_row(groups, measure, hits[large], trials[large], large))
+                    metrics += list(_gap_metrics(measure, gaps[-1]))
+        columns = ["by", "measure", "group", "n", "share", "low", "high", "status"]
+        table = pd.DataFrame(rates, columns=columns).astype(dict.fromkeys(columns[3:7], np.float64))
+        tables = {"fairness_rates": table, "fairness_gaps": pd.DataFrame(gaps)}
+        return Result(tuple(metrics), {name: table for name, table in tables.items() if len(table)})
 
     def _calibration(self, groupings: Sequence[Grouping], answers: Answers, rng: np.random.Generator) -> Result:
         """Calibration error of each group, and what it is made of."""
@@ -311,26 +315,31 @@ def _metric(name: str, e: Estimate, where: Where) -> Metric:
     return Metric(name=name, value=e.value, low=e.low, high=e.high, interval=e.how, unit="share", n=e.n, where=where)
 
 
-def _rate_rows(groups: Grouping, measure: str, hits: Ints, trials: Ints, shown: Bools) -> Iterator[dict[str, Any]]:
-    """Rows of `fairness_rates`; a group that is not shown has its name and no number."""
-    for i, name in enumerate(groups.names):
-        row: dict[str, Any] = {"by": groups.by, "measure": MEASURES[measure], "group": name}
-        e = share(hits[i], trials[i]) if shown[i] else Estimate(None)
-        status = "suppressed" if not shown[i] else "ok" if e.n else "no row"
-        yield row | {"n": e.n, "share": e.value, "low": e.low, "high": e.high, "status": status}
+def _estimates(hits: Ints, trials: Ints, shown: Bools, least: int) -> list[tuple[str, Estimate]]:
+    """Status and share of each group; a group that is not shown has neither share nor number of rows."""
+    found = []
+    for h, n, keep in zip(hits, trials, shown, strict=True):
+        if not keep:
+            found.append(("suppressed", Estimate(None)))
+        elif n < least:
+            found.append(("few rows", Estimate(None, n=int(n))))
+        else:
+            found.append(("ok", share(h, n)))
+    return found
 
 
-def _rate_metrics(groups: Grouping, measure: str, hits: Ints, trials: Ints, shown: Bools) -> Iterator[Metric]:
-    for i in np.flatnonzero(shown):
-        where = Where(data="evaluate", by=groups.by, group=groups.names[i])
-        yield _metric(measure, share(hits[i], trials[i]), where)
+def _rate_metrics(groups: Grouping, measure: str, estimates: Sequence[tuple[str, Estimate]]) -> Iterator[Metric]:
+    for name, (status, e) in zip(groups.names, estimates, strict=True):
+        if status != "suppressed":
+            yield _metric(measure, e, Where(data="evaluate", by=groups.by, group=name))
 
 
 def _gap_row(groups: Grouping, measure: str, hits: Ints, trials: Ints, large: Ints) -> dict[str, Any]:
     """A row of `fairness_gaps`: of the groups at the positions `large`."""
     gap, ratio = share_gap(hits / trials, hits / trials, trials), share_ratio(hits, trials)
     row: dict[str, Any] = {"by": groups.by, "measure": MEASURES[measure], "groups": len(large)}
-    row |= {"n": int(trials.sum()), "gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
+    row |= {"n": int(trials.sum()), "share_gap": gap.value}
+    row |= {"share_gap_low": gap.low, "share_gap_high": gap.high}
     ends = (None, None, None) if ratio is None else (ratio.value, ratio.low, ratio.high)
     row |= dict(zip(("ratio", "ratio_low", "ratio_high"), ends, strict=True))
     return row | {"lowest": groups.names[large[gap.lowest]], "highest": groups.names[large[gap.highest]]}
@@ -338,8 +347,8 @@ def _gap_row(groups: Grouping, measure: str, hits: Ints, trials: Ints, large: In
 
 def _gap_metrics(measure: str, row: dict[str, Any]) -> Iterator[Metric]:
     covers = "simultaneous over pairs of groups (Bonferroni), 95 %"
-    for kind in ("gap", "ratio"):
-        estimate = Estimate(row[kind], row[f"{kind}_low"], row[f"{kind}_high"], covers, row["n"])
+    for kind, column in (("gap", "share_gap"), ("ratio", "ratio")):
+        estimate = Estimate(row[column], row[f"{column}_low"], row[f"{column}_high"], covers, row["n"])
         yield _metric(f"{measure}_{kind}", estimate, Where(data="evaluate", variant=row["by"]))
 
 

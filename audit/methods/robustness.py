@@ -63,8 +63,8 @@ class Robustness(Method):
         seeds is not tested.
 
     Tables:
-        robustness_decisions: test, n, changed_share, low, high, rows_share (rows that change in at least one draw),
-        rows_low, rows_high, to_favourable, to_unfavourable (shares of rows and draws). robustness_scores: test,
+        robustness_decisions: test, n, changed_share, rows_share (rows that change in at least one draw), each with low
+        and high, favourable_share, unfavourable_share (become so; of rows and draws). robustness_scores: test,
         quantile, before, after, change (of the quantile), moved (quantile of the absolute change of a row).
         robustness_counterfactuals: test, noisy (which values), n (people), share, low, high. choices.
 
@@ -119,8 +119,14 @@ class Robustness(Method):
             "robustness_decisions": pd.DataFrame(decisions),
             "robustness_scores": pd.concat(scores, ignore_index=True),
         }
-        kept = ("test", "n", "changed_share", "low", "high")
-        notes = [Note(code="decisions", args={key: row[key] for key in kept}) for row in decisions]
+        kept = {
+            "n": "n",
+            "test": "test",
+            "share": "changed_share",
+            "low": "changed_share_low",
+            "high": "changed_share_high",
+        }
+        notes = [Note(code="decisions", args={name: row[key] for name, key in kept.items()}) for row in decisions]
         return Result(tuple(metrics), tables, notes=tuple(notes))
 
     def _refuse(self, inputs: Inputs) -> None:
@@ -163,11 +169,12 @@ class Robustness(Method):
         value, low, high, how = self._mean(moved.mean(axis=0), rng)
         rows = float(moved.any(axis=0).mean())
         least, most = (float(x) for x in wilson(rows, n))
-        row: dict[str, JsonValue] = {"test": test.name, "n": n, "changed_share": value, "low": low, "high": high}
-        row |= {"rows_share": rows, "rows_low": least, "rows_high": most}
+        row: dict[str, JsonValue] = {"test": test.name, "n": n, "changed_share": value}
+        row |= {"changed_share_low": low, "changed_share_high": high}
+        row |= {"rows_share": rows, "rows_share_low": least, "rows_share_high": most}
         if inputs.decision.favourable:
-            row |= {"to_favourable": float((moved & (became == 1)).mean())}
-            row |= {"to_unfavourable": float((moved & (became == 0)).mean())}
+            row |= {"favourable_share": float((moved & (became == 1)).mean())}
+            row |= {"unfavourable_share": float((moved & (became == 0)).mean())}
         where = Where(data="sample", variant=test.name)
         metrics = [_metric("changed_share", (value, low, high, how), n, where)]
         return row, [*metrics, _metric("rows_changed_share", (rows, least, most, "Wilson, over rows"), n, where)]

@@ -20,9 +20,14 @@ SCREEN_ROWS = 200
 
 SHARES = frozenset(
     {"frequency", "increase_share", "coverage", "share", "fpr", "tpr", "probability", "observed", "feasible_rate"}
-    | {"selection_rate", "accuracy", "balanced_accuracy", "mended_share"}
+    | {"selection_rate", "accuracy", "balanced_accuracy", "mended_share", "missing_train", "missing_evaluate"}
+    | {"share_gap", "share_change", "train_share", "evaluate_share"}
+    | {"changed_share", "rows_share", "favourable_share", "unfavourable_share"}
 )
 """Columns that hold shares wherever they occur."""
+
+COUNTS = frozenset({"n", "rank", "instances", "changed", "missing", "to_favourable", "to_unfavourable"})
+"""Columns that hold whole numbers wherever they occur."""
 
 Show = Callable[[Any], str]
 
@@ -186,7 +191,7 @@ def _show(name: str, column: "pd.Series[Any]") -> Show:
         return text.plain if whole is None else partial(_plain_or, whole)
     if name in SHARES:
         return text.percent
-    if pd.api.types.is_integer_dtype(column) or name in {"n", "rank", "instances"}:
+    if pd.api.types.is_integer_dtype(column) or name in COUNTS:
         return text.count
     return text.number
 

@@ -9,6 +9,7 @@ from audit.report.crosswalk import crosswalk
 from audit.report.diff import CHANGES
 from audit.report.diff_blocks import previous
 from audit.report.distances import cid
+from audit.report.groups import data, groups, robustness
 from audit.report.importance import flex
 from audit.report.layout import portions
 from audit.report.rankings import agreement, shap
@@ -30,6 +31,9 @@ LAYOUTS: dict[str, Layout] = {
     "saliency_partition": saliency,
     "scores_activation": scores,
     "cid": cid,
+    "fairness": groups,
+    "data": data,
+    "robustness": robustness,
 }
 """Kinds with a layout of their own; all others are shown by `generic`."""
 

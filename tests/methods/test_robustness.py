@@ -92,8 +92,8 @@ def test_rounding_counts_the_decisions_that_it_changes():
     # To 100: 1049 -> 1000 and 1020 -> 1000 change. To two digits the same.
     assert metric(result, "changed_share", "rounded as stated").value == pytest.approx(2 / 6)
     table = result.tables["robustness_decisions"].set_index("test")
-    assert table.loc["rounded to 2 significant digits", "to_unfavourable"] == pytest.approx(2 / 6)
-    assert table.loc["rounded to 2 significant digits", "to_favourable"] == 0
+    assert table.loc["rounded to 2 significant digits", "unfavourable_share"] == pytest.approx(2 / 6)
+    assert table.loc["rounded to 2 significant digits", "favourable_share"] == 0
     scores = result.tables["robustness_scores"].query("test == 'rounded as stated' and quantile == 0.5").iloc[0]
     assert (scores["before"], scores["after"], scores["change"]) == (0.75, 0.25, -0.5)
 
