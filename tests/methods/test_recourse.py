@@ -147,6 +147,15 @@ def test_gaps_and_tests():
     assert metric(result, "feasible_rate_gap", variant="sex").value == pytest.approx(0.5)
 
 
+def test_what_is_unknown_leaves_the_gap_open():
+    proven = recourse({"f": [0.1] * 50 + ["infeasible"] * 50, "m": [0.1] * 100})
+    unknown = recourse({"f": [0.1] * 50 + ["not_found"] * 50, "m": [0.1] * 100})
+    gaps = [metric(result, "feasible_rate_gap", variant="sex") for result in (proven, unknown)]
+    assert [gap.value for gap in gaps] == [0.5, 0.5]
+    assert gaps[0].low > 0.3
+    assert gaps[1].low == 0
+
+
 def test_no_difference_is_no_finding():
     alike = recourse({"f": [0.1, 0.2] * 10, "m": [0.1, 0.2] * 10})
     assert not {"feasible_rate_differs", "mean_cost_differs"} & {note.code for note in alike.notes}
