@@ -203,6 +203,17 @@ def test_p_values_of_shuffles_are_those_of_all_shuffles() -> None:
     assert total == pytest.approx(((sums**2).sum(axis=1) >= (here**2).sum() - 1e-12).mean(), abs=0.012)
 
 
+def test_no_p_value_is_zero_and_all_tests_are_corrected_together() -> None:
+    """The least p value of 1,000 shuffles is 1 in 1,001; Holm's first step multiplies it by the number of tests."""
+    inputs, L = planted()
+    result = run(local(inputs, L))
+    differences, found = result.tables["regions_found_differences"], result.tables["regions_found"]
+    tests = len(differences) + found.loc[found["status"] != "few", "parent"].nunique()
+    assert differences["p"].min() == pytest.approx(1 / 1001)
+    assert differences["p_holm"].min() == pytest.approx(tests / 1001)
+    assert tests >= 4
+
+
 def test_many_tests_get_enough_shuffles() -> None:
     """With 1,000 shuffles the least p value, times 60 tests, would never pass."""
     inputs, L = planted()
