@@ -382,6 +382,7 @@ def test_the_settings_are_in_the_digest_and_the_choices() -> None:
     variants = [
         Cheapest(), Cheapest(per_row=2), Cheapest(effort="quality"), Cheapest(per_change=0.1),
         Cheapest(weights={"a": 2.0}), Cheapest(reference_rows=5), Cheapest(proof_rows=0),
+        Cheapest(plausible=0.95),
     ]  # fmt: skip
     assert len({generator.digest() for generator in variants}) == len(variants)
     for generator in variants[1:]:

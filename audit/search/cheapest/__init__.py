@@ -20,6 +20,7 @@ from audit.core.table import Floats, Table
 from audit.search.cheapest.beam import expand, singles
 from audit.search.cheapest.hunt import Hunt
 from audit.search.cheapest.moves import Grid, jumps, single_moves
+from audit.search.cheapest.plausible import IMPLAUSIBLE, Bound
 from audit.search.cheapest.polish import revert, shrink, sparsify, trade
 from audit.search.cheapest.prices import Prices
 
@@ -44,6 +45,7 @@ CHOICES = (
     Choice("CHEAPEST-06", "values that moves are chosen from", "data, or splits", "splits where the model names them"),
     Choice("CHEAPEST-07", "ties", "first found", "the result must not depend on how rows are batched"),
     Choice("CHEAPEST-08", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
+    Choice("CHEAPEST-09", "bound on plausibility", "none", "proximity first; the method `plausibility` measures it"),
 )
 
 
@@ -138,6 +140,8 @@ class Cheapest(Generator):
         reference_rows: so many rows of the reference are looked at first, drawn once with `reference_seed`; the
             others for misses only.
         proof_rows: the largest number of allowed combinations that is tried in full; 0: never.
+        plausible: a counterfactual lies no farther from its 10th nearest real row than this share of the real rows
+            from theirs; the row that it was made from does not count. Absent: it may lie anywhere.
     """
 
     search: Literal["cheapest"] = "cheapest"
@@ -148,6 +152,7 @@ class Cheapest(Generator):
     reference_rows: int = Field(default=1_000, ge=1)
     reference_seed: int = Field(default=0, ge=0)
     proof_rows: int = Field(default=5_000, ge=0)
+    plausible: float | None = Field(default=None, gt=0, le=1)
 
     cites: ClassVar[tuple[str, ...]] = (
         "NICE: an algorithm for nearest instance counterfactual explanations, doi 10.1007/s10618-023-00930-y",
@@ -161,6 +166,7 @@ class Cheapest(Generator):
             "CHEAPEST-04": str(self.per_row),
             "CHEAPEST-05": str(self.reference_rows),
             "CHEAPEST-08": str(self.proof_rows),
+            "CHEAPEST-09": "none" if self.plausible is None else f"{self.plausible * 100:g} % of real rows",
         }
         return choices_table(CHOICES, values)
 
@@ -174,6 +180,7 @@ class Cheapest(Generator):
             self._grid(ctx, policy),
             EFFORTS[self.effort],
             self.per_row,
+            None if self.plausible is None else Bound.of(ctx.inputs, self.plausible, rows.ids),
         )
         if len(rows):
             self._search(ctx, search)
@@ -219,6 +226,7 @@ class _Search:
     """The search for all rows of a part.
 
     Attributes:
+        near: how far from the real rows a counterfactual may lie; None: as far as it likes.
         pieces: (query, codes) of what was found, those of a query together, the cheapest first.
         reasons: why a query has none.
         proven: the queries for which it is proven that there is none.
@@ -229,6 +237,7 @@ class _Search:
     grid: Grid
     effort: Effort
     wanted: int
+    near: Bound | None = None
     pieces: list[tuple[Ints, Floats]] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
     proven: set[int] = field(default_factory=set)
@@ -242,7 +251,7 @@ class _Search:
 
     def treat(self, block: Ints, pools: Mapping[int, Floats]) -> None:
         """Searches for a block of queries."""
-        hunt = Hunt(self.queries, block, self.prices, self.wanted)
+        hunt = Hunt(self.queries, block, self.prices, self.wanted, self.near)
         for outcome, pool in pools.items():
             own = np.flatnonzero(hunt.before == outcome)
             if not len(pool):
@@ -252,6 +261,7 @@ class _Search:
                 self._start(hunt, part, pool)
         for _ in range(self.effort.rounds):
             self._round(hunt)
+        self.reasons.update(dict.fromkeys(map(int, block[hunt.refused]), IMPLAUSIBLE))
         self._settle(hunt)
 
     def _start(self, hunt: Hunt, part: Ints, pool: Floats) -> None:
@@ -313,9 +323,13 @@ class _Search:
         self.reasons.setdefault(query, NO_FLIP)
         trial = self.queries.try_all(query, limit)
         if len(trial.flips):
-            hunt = Hunt(self.queries, np.array([query]), self.prices, self.wanted)
-            hunt.keep(np.zeros(len(trial.flips), dtype=np.int64), trial.flips, np.zeros(len(trial.flips)))
+            hunt = Hunt(self.queries, np.array([query]), self.prices, self.wanted, self.near)
+            which = np.zeros(len(trial.flips), dtype=np.int64)
+            near = hunt.admitted(which, trial.flips)
+            hunt.keep(which[near], trial.flips[near], np.zeros(int(near.sum())))
             self._settle(hunt)
+            if not near.any():
+                self.reasons[query] = IMPLAUSIBLE
         elif trial.proof is not None:
             self.proven.add(query)
             self.reasons[query] = trial.proof

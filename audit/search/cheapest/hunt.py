@@ -9,6 +9,7 @@ from audit.core.counterfactuals import changed
 from audit.core.model import Ints
 from audit.core.neighbours import Queries, distinct, rank, row_keys
 from audit.core.table import Floats
+from audit.search.cheapest.plausible import Bound
 from audit.search.cheapest.prices import Prices, lever_keys, lift
 
 Bools = NDArray[np.bool_]
@@ -31,12 +32,15 @@ class Hunt:
         known: shape (n,), what `start` has found; empty before.
         active: shape (n,), queries whose counterfactuals are worth treating again.
         seen: hashes of the combinations that were asked for.
+        near: how far from the real rows a counterfactual may lie; None: as far as it likes.
+        refused: shape (n,), queries of which something that flips lies farther away than that.
     """
 
     queries: Queries
     block: Ints
     prices: Prices
     wanted: int
+    near: Bound | None = None
     rows: Floats = field(init=False)
     before: Ints = field(init=False)
     codes: Floats = field(init=False)
@@ -46,6 +50,7 @@ class Hunt:
     active: Bools = field(init=False)
     known: Floats = field(default_factory=lambda: np.empty(0))
     seen: NDArray[np.uint64] = field(init=False)
+    refused: Bools = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows, self.before = self.queries.rows[self.block], self.queries.before[self.block]
@@ -56,6 +61,7 @@ class Hunt:
         self.short = np.zeros(self.costs.shape, dtype=bool)
         self.active = np.ones(len(self.block), dtype=bool)
         self.seen = np.empty(0, dtype=np.uint64)
+        self.refused = np.zeros(len(self.block), dtype=bool)
 
     @property
     def bound(self) -> Floats:
@@ -78,7 +84,16 @@ class Hunt:
         flips = np.flatnonzero(fine)
         real = changed(self.rows[which[flips]], codes[flips]).any(axis=1)
         fine[flips] = real & self.queries.policy.obeys(codes[flips])
+        fine[fine] = self.admitted(which[fine], codes[fine])
         return lift(self.queries.decision, P, before), fine
+
+    def admitted(self, which: Ints, codes: Floats) -> Bools:
+        """Which of the rows (m, d) of the queries (m,), all of which flip, lie near enough to the real rows."""
+        if self.near is None:
+            return np.ones(len(which), dtype=bool)
+        near = self.near.admits(self.block[which], codes)
+        self.refused[which[~near]] = True
+        return near
 
     def start(self) -> Floats:
         """How far the rows are from the flip as they are, shape (n,); asked for once."""

@@ -42,7 +42,8 @@ def sparsify(hunt: Hunt, which: Ints, goals: Floats, passes: int = 3) -> None:
     Each feature is set back alone; in the order of what that costs in log-odds for what it saves, the longest run of
     features that can be set back together is found by halving. What is left is treated again.
     """
-    flips = Flips([(which, goals, np.zeros(len(goals)))])
+    near = hunt.admitted(which, goals)
+    flips = Flips([(which[near], goals[near], np.zeros(int(near.sum())))])
     state = goals.copy()
     live = np.arange(len(goals))
     for _ in range(passes):
