@@ -224,6 +224,7 @@ class RegionsFound(Method):
         repeats = max(self.shuffles, int(np.ceil(FINEST * tests / CERTAIN)))
         every = np.arange(len(L))
         tables: list[pd.DataFrame] = []
+        keys: list[tuple[str, bytes]] = []
         cuts: dict[tuple[str, bytes], float] = {}
         for region in large:
             inside = np.isin(every, region.held)
@@ -238,13 +239,13 @@ class RegionsFound(Method):
             key = (region.parent, min(near.tobytes(), (~near).tobytes()))
             if key not in cuts:
                 cuts[key] = _shuffled(L[region.around], near, repeats, rng)[1]
-            tables[-1].attrs["cut"] = key
+            keys.append(key)
         table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=DIFFERENCES[:-2])
         corrected = holm([*table["p"], *cuts.values()])
         table["p_holm"] = np.array(corrected[: len(table)], dtype=np.float64)
         table["holds"] = (table["p_holm"] < CERTAIN).astype(bool)
         known = dict(zip(cuts, corrected[len(table) :], strict=True))
-        held = {r.name: known[t.attrs["cut"]] for r, t in zip(large, tables, strict=True)}
+        held = {r.name: known[key] for r, key in zip(large, keys, strict=True)}
         return table[list(DIFFERENCES)], _summary(regions, table, held, len(L))
 
     def _beside(self, L: Floats, inside: Bools, rng: np.random.Generator) -> pd.DataFrame:

@@ -49,6 +49,7 @@ def run(inputs: Inputs, seed: int = 0, **settings: object) -> Result:
     asked = {**QUICK, **({} if "from" in settings else {"on": "flex"}), **settings}
     result = RegionsFound.model_validate(asked).run(toy_context(inputs, seed), Part(index=0))
     assert_worded("regions_found", result)
+    assert [table.attrs for table in result.tables.values()] == [{}] * 3  # Parquet would have to write them
     return result
 
 
