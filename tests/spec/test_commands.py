@@ -31,7 +31,7 @@ def test_list_names_what_is_installed():
     for registry in (METHODS, GENERATORS, ADAPTERS):
         for kind in registry.classes():
             assert f"  {kind} " in output
-    assert "nearest" not in call(list_kinds.command, "methods")
+    assert "  nearest " not in call(list_kinds.command, "methods"), "a search is no method"
     rows = json.loads(call(list_kinds.command, "searches", "--json"))
     assert [row["kind"] for row in rows] == list(GENERATORS.classes())
     assert rows[0]["from"] == "audit"
