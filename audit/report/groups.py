@@ -21,6 +21,16 @@ ORDER = {
 
 HIDDEN = frozenset({"choices"})
 
+BEST = 5
+"""Single features that are shown for each protected column; the bundle holds the rest."""
+
+
+def _best(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.groupby("column", sort=False).head(BEST).reset_index(drop=True)
+
+
+KEPT = {"fairness_proxy_features": _best}
+
 
 def groups(source: Source, record: Evidence) -> Iterator[Placed]:
     """Flips, gaps and proxies as tables, and the rates of each group in one line."""
@@ -50,7 +60,7 @@ def _tables(source: Source, record: Evidence, section: str, *, with_metrics: boo
         if name == "fairness_rates":
             yield from placed(section, _rates(source, record))
         else:
-            yield from placed(section, generic_table(source, record, name))
+            yield from placed(section, generic_table(source, record, name, KEPT.get(name)))
 
 
 def _rates(source: Source, record: Evidence) -> Grid | None:
@@ -62,8 +72,8 @@ def _rates(source: Source, record: Evidence) -> Grid | None:
     rows = []
     for (by, group), own in frame.groupby(["by", "group"], sort=False):
         lines = own.set_index("measure")
-        rows.append((Cell(str(by)), Cell(str(group)), *(Cell(_told(lines.loc[m]), "number") for m in measures)))
-    columns = (Column("Column"), Column("Group"), *(Column(text.sentence(m), numeric=True) for m in measures))
+        rows.append((Cell(str(by)), Cell(str(group)), *(Cell(_told(lines.loc[m])) for m in measures)))
+    columns = (Column("Column"), Column("Group"), *(Column(text.sentence(m)) for m in measures))
     note = "In each cell: share, 95\u00a0% interval (Wilson), rows that it is a share of."
     return Grid(source.words(record).caption("fairness_rates"), columns, tuple(rows), note, name="fairness_rates")
 

@@ -97,7 +97,13 @@ def generic_table(
 
 
 INTERVAL = "95\u00a0% interval"
-LABELS = {"n": "Rows", "tau_b": "Kendall tau-b", "spearman": "Spearman rho", "mean_abs": "Mean absolute contribution"}
+LABELS = {
+    "n": "Rows",
+    "auc": "AUC",
+    "tau_b": "Kendall tau-b",
+    "spearman": "Spearman rho",
+    "mean_abs": "Mean absolute contribution",
+}
 WHOLE = {"region": "whole sample", "prediction": "all", "group": "all", "outcome": "all"}
 """What an empty place in these columns stands for."""
 
