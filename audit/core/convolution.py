@@ -4,8 +4,9 @@ torch is imported inside functions: reading a spec must not wait for it.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -88,6 +89,17 @@ class SplitNetwork:
         """Logits (b, C)."""
         return _run(self.second, maps)
 
+    def first_layer(self) -> tuple[Pixels, Pixels, Callable[[Pixels], Pixels]] | None:
+        """Weight and bias of the linear layer on cells laid end to end that the head begins with, and what follows."""
+        name = _laid_end_to_end(self.second)
+        if name is None:
+            return None
+        layer: Any = self.second.get_submodule(name)
+        _, rest = split(self.second, name)
+        weight, bias = layer.weight.detach().numpy(), layer.bias
+        nothing = np.zeros(len(weight), dtype=np.float32)
+        return weight, nothing if bias is None else bias.detach().numpy(), lambda h: _run(rest, h)
+
 
 def _run(module: "Module", given: Pixels) -> Pixels:
     import torch
@@ -155,7 +167,8 @@ def _behind(module: "Module", graph: "Graph", cut: "Node") -> "Module":
     from torch import fx
 
     copy = fx.Graph()
-    places: dict[fx.Node, fx.Node] = {cut: copy.placeholder("what_was_cut")}  # no name that the network may use
+    inputs = [str(node.target) for node in graph.find_nodes(op="placeholder")]
+    places: dict[fx.Node, fx.Node] = {cut: copy.placeholder("_".join(["behind", *inputs]))}  # a name of its own
     for node in graph.nodes:
         if node is not cut:
             places[node] = copy.node_copy(node, places.__getitem__)
@@ -186,6 +199,26 @@ def _counts(node: "Node") -> bool:
     shape = node.op == "call_method" and node.target == "size"
     shape = shape or (node.op == "call_function" and node.target is getattr and node.args[1] == "shape")
     return shape and all(user.target is getitem and user.args[1] == 0 for user in node.users)
+
+
+def _laid_end_to_end(second: "Module") -> str | None:
+    """The name of the linear layer that a head gives all its cells to first; None where it does something else."""
+    from torch import flatten, fx, nn
+
+    if not isinstance(second, fx.GraphModule):
+        return None
+    node = next(iter(second.graph.nodes))
+    while True:
+        users = [user for user in node.users if not _counts(user)]
+        if len(users) != 1:
+            return None
+        node = users[0]
+        module = second.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.Linear):
+            return str(node.target)
+        laid = isinstance(module, nn.Flatten | nn.Dropout | nn.Identity) or node.target is flatten
+        if not (laid or (node.op == "call_method" and node.target in {"flatten", "view", "reshape"})):
+            return None
 
 
 def _lean(module: "Module", graph: "Graph") -> "GraphModule":

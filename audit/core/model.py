@@ -133,6 +133,15 @@ class ImageModel(Protocol):
         ...
 
 
+@runtime_checkable
+class FirstLayer(Protocol):
+    """What a model of images offers beside `ImageModel` where its head may begin with a linear layer on all cells."""
+
+    def first_layer(self) -> tuple[Pixels, Pixels, Callable[[Pixels], Pixels]] | None:
+        """Its weight (k, d h w), its bias (k,) and what follows, (b, k) to logits (b, C); None: there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Allow:
     """What the person who starts the run allows; a spec can never grant it."""

@@ -7,7 +7,7 @@ publicly described; what is not is a choice of ours (`methods/saliency_partition
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from audit.core.images import softmax
 from audit.core.model import Ints, Pixels
 from audit.core.table import Floats
+
+if TYPE_CHECKING:
+    from audit.core.saliency_layer import Layer
 
 Payoff = Literal["prob", "logit", "margin"]
 Logits = Callable[[Pixels], Floats]
@@ -57,7 +60,8 @@ class Probe:
         linear: its logits are linear in the mean over cells.
         weight, bias: shapes (C, d) and (C,), where it is linear.
         unread: cells on which no logit depends.
-        gap: largest difference of closed form and head on the maps it was probed with; 0 where it is not linear.
+        gap: largest difference of closed form and head on the maps it was probed with; 0 where there is none.
+        layer: its first layer, where it begins with one on all cells (`saliency_layer.Layer`).
     """
 
     linear: bool
@@ -65,6 +69,7 @@ class Probe:
     bias: Floats | None
     unread: tuple[int, ...]
     gap: float = 0.0
+    layer: "Layer | None" = None
 
 
 def probe(head: Logits, maps: Pixels, rng: np.random.Generator) -> Probe:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from audit.core.images import softmax
 from audit.core.mending import Mended, Mending, contribution, cosines, mend
 from audit.core.saliency import Batched, Closed, Logits, Probe, State, cells_of, contributions, exact_values
+from audit.core.saliency_layer import Layered
 from audit.core.saliency_maps import compactness, insertion_deletion, invariant_and_dominant, parts, positive
 from audit.core.table import Floats
 
@@ -62,6 +63,8 @@ class Picture:
         cells = cells_of(self.map[None])[0]
         if found.linear and pool.parts is not None:
             return Closed(cells, pool.parts, found)
+        if found.layer is not None:
+            return Layered(cells, pool.cells, found.layer)
         return Batched(cells, pool.cells, self.size, head)
 
 

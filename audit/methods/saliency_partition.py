@@ -15,6 +15,7 @@ from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints, Pixels
 from audit.core.plan import Part
 from audit.core.saliency import Probe, dips, probe
+from audit.core.saliency_layer import with_layer
 from audit.core.saliency_rows import Account, Picture, Pool, Rows, account
 from audit.core.saliency_summary import saliency_metrics, saliency_notes, saliency_tables
 from audit.core.table import Floats
@@ -155,7 +156,7 @@ class SaliencyPartition(Method):
         size = (int(maps.shape[2]), int(maps.shape[3]))
         if size == (1, 1):
             raise Refusal("unsupported features: the map has one cell, so there is nothing to swap; cut earlier")
-        found = probe(images.model.logits, maps, np.random.default_rng(0))
+        found = with_layer(probe(images.model.logits, maps, np.random.default_rng(0)), images.model, maps)
         if len(found.unread) > size[0] * size[1] / 2:
             raise Refusal(
                 f"the head does not read {len(found.unread)} of {size[0] * size[1]} cells, as where a class token "

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from audit.core.images import ImageScorer
 from audit.core.mending import Mending, cosines, mend
 from audit.core.method import Refusal
 from audit.core.saliency import AGREE, Batched, Closed, Probe, cells_of, contributions, dips, maps_of, margins, probe
+from audit.core.saliency_layer import Layered, with_layer
+from audit.core.saliency_rows import Picture, Pool
 from audit.methods.saliency_partition import SaliencyPartition
 from audit.testing import check_method
 from audit.testing.toy_images import toy_image_inputs
@@ -121,6 +123,58 @@ def test_vgg16_goes_the_batched_way_and_is_its_head_on_edited_maps():
     real.swap(5, 1)
     np.testing.assert_allclose(real.logits(), truth, atol=1e-5)
     assert np.abs(truth - model.head(maps[:1])[0]).max() > 1e-3, "the swap moves the logits"
+
+
+def test_the_first_layer_of_vgg16_is_moved_by_the_swapped_cell_alone():
+    network = calm(VGG16(20))
+    model, x = halves(network, "features", 20), pictures(3, 96)
+    maps = model.features(x)
+    found, _, real = states(model, maps)
+    found = with_layer(found, ImageScorer(model), maps)
+    assert found.layer.weight.shape == (9, 512, 512)
+    assert 0 < found.gap < 1e-4
+    pool = Pool.of(("a", "b"), maps[1:], found)
+    layered = Picture("x", maps[0], 0, 1, model.classes).state(pool, found, model.head)
+    assert isinstance(layered, Layered)
+    compare(layered, real)
+    np.testing.assert_allclose(layered.leads(4, np.arange(18), 3), real.leads(4, np.arange(18), 3), atol=1e-4)
+    layered.swap(4, 2)
+    real.swap(4, 2)
+    layered.swap(4, -1)
+    real.swap(4, -1)
+    np.testing.assert_allclose(layered.logits(), real.logits(), atol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["mean", "turned"])
+def test_other_heads_have_no_first_layer(how):
+    """The mean of cells is no layer on all cells; cells laid in another order are found out by their logits."""
+    torch.manual_seed(0)
+
+    class Turned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.maps, self.last = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Linear(4 * 16, 5)
+
+        def forward(self, x):
+            return self.last(self.maps(x).reshape(x.shape[0], 16, 4).flatten(1).view(-1, 64).reshape(-1, 64)[:, :])
+
+    network = Tokens("mean") if how == "mean" else Turned()
+    model = halves(network.eval(), "maps", 5)
+    maps = model.features(pictures(3, 16 if how == "mean" else 4))
+    scorer = ImageScorer(model)
+    assert with_layer(probe(scorer.logits, maps, np.random.default_rng(0)), scorer, maps).layer is None
+
+
+def test_a_first_layer_that_is_not_the_one_of_the_head_is_not_believed():
+    network = calm(VGG16(20))
+    model, x = halves(network, "features", 20), pictures(2, 96)
+    maps, scorer = model.features(x), ImageScorer(model)
+    found = probe(scorer.logits, maps, np.random.default_rng(0))
+    weight, bias, rest = model.first_layer()
+    wrong = replace(model)
+    object.__setattr__(wrong, "first_layer", lambda: (weight[:, ::-1].copy(), bias, rest))
+    assert with_layer(found, ImageScorer(wrong), maps).layer is None
+    assert with_layer(found, scorer, maps).layer is not None
 
 
 def mended(model, maps, target):
