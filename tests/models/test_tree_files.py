@@ -1,8 +1,5 @@
 """The adapters of native files of XGBoost and LightGBM: they answer as the libraries do, and refuse what they must."""
 
-import json
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,70 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
+from tree_case import CASES, KINDS, fit, labels, load, people, save, source, trained_on
 
-from audit.core.base import sha256
 from audit.core.errors import ModelError
-from audit.core.infer import infer_schema
-from audit.core.model import ADAPTERS, Allow, Decision, Scorer, Source, Thresholds
+from audit.core.model import Decision, Scorer, Thresholds
 from audit.core.schema import FeatureSchema
 from audit.core.table import decode, encode
 from audit.engine.provenance import package_version
-from audit.models import lightgbm_file, xgboost_file
-
-KINDS = ("lightgbm", "xgboost")
-NAMES = ("age", "amount", "home", "job", "guarantor")
-CASES = [(kind, classes) for kind in KINDS for classes in (2, 3)]
-
-
-def people(n: int = 300, seed: int = 5) -> pd.DataFrame:
-    """Whole numbers, numbers with missing values, text with missing values, whole numbers as levels, truth values."""
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "age": rng.integers(18, 80, n),
-            "amount": rng.normal(1000, 300, n),
-            "home": rng.choice(["free", "own", "rent"], n),
-            "job": rng.integers(3, 7, n),
-            "guarantor": rng.random(n) < 0.4,
-        }
-    )
-    frame.loc[rng.random(n) < 0.15, "amount"] = np.nan
-    frame.loc[rng.random(n) < 0.15, "home"] = None
-    return frame
-
-
-def labels(frame: pd.DataFrame, classes: int) -> np.ndarray:
-    points = frame["amount"].fillna(1200) / 300 + (frame["home"] == "own") + frame["job"] % 2 + frame["guarantor"]
-    return np.digitize(points, np.quantile(points, np.arange(1, classes) / classes))
-
-
-def trained_on(frame: pd.DataFrame) -> pd.DataFrame:
-    """As a user prepares it for these libraries: text as pandas categories, of which the order is his."""
-    levels = ["rent", "free", "own"]
-    return frame.assign(home=pd.Categorical(frame["home"].where(frame["home"].isin(levels)), levels))
-
-
-def fit(kind: str, frame: pd.DataFrame, y: np.ndarray, **settings: Any) -> Any:
-    if kind == "lightgbm":
-        return lgb.LGBMClassifier(n_estimators=12, num_leaves=7, n_jobs=1, verbose=-1, **settings).fit(frame, y)
-    return xgb.XGBClassifier(n_estimators=12, max_depth=3, n_jobs=1, enable_categorical=True, **settings).fit(frame, y)
-
-
-def save(kind: str, model: Any, folder: Path, suffix: str = "") -> Path:
-    path = folder / f"model{suffix or {'lightgbm': '.txt', 'xgboost': '.json'}[kind]}"
-    (model.booster_ if kind == "lightgbm" else model).save_model(path)
-    return path
-
-
-def source(path: Path, frame: pd.DataFrame | None = None) -> Source:
-    frame = people() if frame is None else frame
-    schema = infer_schema(frame, tuple(frame.columns), {}, others=[])
-    return Source(str(path), str(path.parent), Allow(), frame, ("1",), None, schema)
-
-
-def load(kind: str, path: Path, frame: pd.DataFrame | None = None, **settings: Any) -> Any:
-    given = json.dumps({"kind": kind, "path": path.name, **settings})
-    return ADAPTERS.classes()[kind].model_validate_json(given).load(source(path, frame))
 
 
 @pytest.mark.parametrize(("kind", "classes"), CASES)
@@ -260,95 +200,6 @@ def test_levels_that_a_model_never_saw(tmp_path: Path) -> None:
     path = save("xgboost", fit("xgboost", trained_on(train), labels(train, 2)), tmp_path)
     with pytest.raises(ModelError, match=r"was not trained on these levels, and XGBoost .* home: barge"):
         load("xgboost", path, asked)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_files_that_are_not_models(kind: str, tmp_path: Path) -> None:
-    path = save(kind, fit(kind, trained_on(people()), labels(people(), 2)), tmp_path)
-    whole = path.read_bytes()
-    with pytest.raises(ModelError, match=f"has the digest {sha256(whole)}, but the spec pins"):
-        load(kind, path, sha256="0" * 64)
-    assert load(kind, path, sha256=sha256(whole).upper()).classes == ("0", "1")
-    for spoilt in (b"", b"garbage", whole[: len(whole) // 2], whole[:-60], b"{}", b"\xff\xfe"):
-        path.write_bytes(spoilt)
-        with pytest.raises(ModelError, match=r"no model file|ends too early|no JSON|no UBJSON"):
-            load(kind, path)
-    with pytest.raises(ModelError, match="cannot be read: No such file"):
-        load(kind, tmp_path / "nowhere.json")
-
-
-def test_spoilt_ubj_ends_in_a_message(tmp_path: Path) -> None:
-    """XGBoost itself ends the process on some of these; so this is tried in another one."""
-    path = save("xgboost", fit("xgboost", trained_on(people(120)), labels(people(120), 2)), tmp_path, ".ubj")
-    code = """
-import sys
-from pathlib import Path
-from audit.core.errors import ModelError
-from audit.models.xgboost_file import XgboostAdapter
-from audit.core.model import Allow, Source
-import pandas as pd
-path = Path(sys.argv[1])
-whole = path.read_bytes()
-for stop in [0, 1, 2, *range(3, len(whole), 997), len(whole) - 1]:
-    path.write_bytes(whole[:stop])
-    try:
-        XgboostAdapter(path=str(path)).load(Source(str(path), ".", Allow(), pd.DataFrame(), ()))
-    except ModelError as error:
-        assert "ends too early" in str(error), error
-    else:
-        raise SystemExit(f"{stop} of {len(whole)} bytes were read")
-path.write_bytes(whole)
-XgboostAdapter(path=str(path)).load(Source(str(path), ".", Allow(), pd.DataFrame(), ()))
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_models_that_are_no_classifiers(kind: str, tmp_path: Path) -> None:
-    frame = people()
-    regressor = (
-        lgb.LGBMRegressor(n_estimators=2, verbose=-1) if kind == "lightgbm" else xgb.XGBRegressor(n_estimators=2)
-    )
-    plain = frame[["age", "amount"]]
-    path = save(kind, regressor.fit(plain, frame["job"]), tmp_path)
-    with pytest.raises(ModelError, match=r"no probabilities of classes|gives no probabilities"):
-        load(kind, path, plain)
-
-
-def test_multiclassova_is_refused(tmp_path: Path) -> None:
-    plain = people()[["age", "amount"]]
-    model = lgb.LGBMClassifier(n_estimators=2, objective="multiclassova", verbose=-1).fit(plain, labels(people(), 3))
-    with pytest.raises(ModelError, match="do not sum to 1; train with multiclass"):
-        load("lightgbm", save("lightgbm", model, tmp_path), plain)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_the_spec_says_must_fit_the_file(kind: str, tmp_path: Path) -> None:
-    frame = people()
-    path = save(kind, fit(kind, trained_on(frame), labels(frame, 2)), tmp_path)
-    assert load(kind, path, classes=["bad", "good"]).classes == ("bad", "good")
-    with pytest.raises(ModelError, match=r"model.classes: 3 classes for a model of 2"):
-        load(kind, path, classes=["a", "b", "c"])
-    with pytest.raises(ModelError, match=r"model.classes: two classes share a name"):
-        load(kind, path, classes=["a", "a"])
-    with pytest.raises(ModelError, match="the file holds the categories of 'home'"):
-        load(kind, path, categories={"home": ["own"]})
-    with pytest.raises(ModelError, match="the model has no feature 'hame'"):
-        load(kind, path, categories={"hame": ["own"]})
-    with pytest.raises(ModelError, match="names a level twice"):
-        load(kind, path, categories={"job": [3, 3]})
-    with pytest.raises(ModelError, match=r"not what the model was trained on .missing: guarantor"):
-        load(kind, path, frame[["age", "amount", "home", "job"]])
-    with pytest.raises(ModelError, match=r"the order differs.; list exactly these, in this order: age, amount"):
-        load(kind, path, features=["amount", "age", "home", "job", "guarantor"])
-
-
-@pytest.mark.parametrize(("kind", "module"), [("lightgbm", lightgbm_file), ("xgboost", xgboost_file)])
-def test_a_library_that_is_not_installed(kind: str, module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=rf"{kind} is not installed here; install it with pip install 'auditspec\["):
-        load(kind, tmp_path / "model.json")
 
 
 def test_columns_with_one_level_leave_the_others_known(tmp_path: Path) -> None:
