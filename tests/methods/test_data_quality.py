@@ -87,6 +87,11 @@ def test_a_value_that_decides_the_class_is_named_as_leaking():
         "major", "account", "closed", "unfavourable", closed,
     )  # fmt: skip
     assert note.args["data"] == "train"
+    # Values that 20 rows share: three of `account` and three of `home`.
+    tested = len(result.tables["data_values"])
+    assert tested == 6
+    z = stats.norm.ppf(1 - 0.05 / tested / 2)
+    assert note.args["low"] == pytest.approx(closed / (closed + z**2))
     assert value(result, "leaking") == 1
     # The column as a whole is not above the bar: half of the outcomes are hidden in the other values.
     assert "leaking_column" not in {n.code for n in result.notes}
@@ -152,6 +157,16 @@ def test_the_index_is_that_of_its_definition_and_the_tests_those_of_scipy():
     expected = stats.chi2_contingency(table, correction=False)
     assert found.p == pytest.approx(expected.pvalue)
     assert found.effect == pytest.approx(stats.contingency.association(table, "cramer"))
+
+
+def test_equal_distributions_have_an_index_of_0_and_an_interval_that_is_no_point():
+    levels = Feature(name="b", kind="categorical", levels=("x", "y"), high=1)
+    rows = np.repeat([0.0, 1.0], 50)
+    found = drift(levels, rows, rows)
+    assert (found.index, found.low, found.effect, found.p) == (0, 0, 0, 1)
+    # 1 degree of freedom, at the mean of 1: P(X <= 1) is 0.025 for a centre of 8.76; 50 is 1 / (1/100 + 1/100).
+    assert found.high == pytest.approx(8.76 / 50, abs=0.01)
+    assert found.noise == pytest.approx(1 / 50)
 
 
 def test_the_interval_of_the_index_covers_the_truth():

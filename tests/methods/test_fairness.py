@@ -8,12 +8,14 @@ import credit_case
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from worded import assert_worded
 
 from audit.bundle import Bundle
 from audit.core.evidence import Result
 from audit.core.method import Inputs, Refusal
 from audit.core.plan import Part
+from audit.core.rates import share_ratio
 from audit.methods.fairness import Fairness
 from audit.testing import toy_context, toy_inputs
 
@@ -98,6 +100,23 @@ def test_a_rate_of_zero_has_a_ratio_of_zero_and_an_open_question():
     ratio, low, high, _ = value(result, "selection_rate_ratio", variant="sex")
     assert (ratio, low) == (0.0, 0.0)
     assert 0 < high < 1
+
+
+def test_three_groups_are_compared_at_once():
+    """The interval is that of the pair that may differ most, each pair at 1 - 0.05 / 3."""
+    hits, trials = np.array([30, 45, 60]), np.array([100, 90, 80])
+    p, z = hits / trials, stats.norm.ppf(1 - 0.05 / 3 / 2)
+    middle, half = p + z**2 / (2 * trials), z * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    low, high = (middle - half) / (1 + z**2 / trials), (middle + half) / (1 + z**2 / trials)
+    ends = []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        sides = ((-1, low, high), (1, high, low))
+        ends.append([np.log(p[i] / p[j]) + s * np.hypot(np.log(p[i] / a[i]), np.log(b[j] / p[j])) for s, a, b in sides])
+    found = share_ratio(hits, trials)
+    assert found.value == pytest.approx(p[0] / p[2])
+    assert found.low == pytest.approx(np.exp(min(below for below, _ in ends)))
+    assert found.high == pytest.approx(np.exp(min(above for _, above in ends)))
+    assert (found.lowest, found.highest) == (0, 2)
 
 
 def test_small_groups_are_suppressed_and_said_so(result):
