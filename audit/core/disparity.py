@@ -123,3 +123,12 @@ def shares_differ(found: Counts, sizes: Counts, repeats: int, rng: np.random.Gen
     here = ((found - expected[0]) ** 2 / expected[0]).sum()
     beyond = int((spread >= here - 1e-12).sum())
     return f"chi-square over {repeats} shuffles", (beyond + 1) / (repeats + 1)
+
+
+def costs_differ(costs: Sequence[Floats]) -> tuple[str, float]:
+    """Whether the costs of groups come from one distribution: the test by name, and its p value."""
+    from scipy import stats
+
+    if np.ptp(np.concatenate(costs)) == 0:
+        return "none: all alike", 1.0
+    return "Kruskal-Wallis", float(stats.kruskal(*costs).pvalue)

@@ -1,7 +1,6 @@
 """Recourse: what people with an unfavourable decision can do, who can do nothing, and whether that differs by group."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,8 +9,9 @@ import pandas as pd
 from pydantic import Field, JsonValue
 
 from audit.core.choice import Choice, choices_table
+from audit.core.cohort import Cohort, counted, feasibility
 from audit.core.counterfactuals import change
-from audit.core.disparity import Gap, holm, mean_gap, share_gap, shares_differ, suppressed
+from audit.core.disparity import Gap, costs_differ, holm, mean_gap, share_gap, shares_differ, suppressed
 from audit.core.evidence import Metric, Note, Result, Severity, Where
 from audit.core.labels import label_of
 from audit.core.method import Context, Inputs, Method, Need, Refusal
@@ -44,22 +44,6 @@ CHOICES = (
     Choice("RECOURSE-07", "many tests", "Holm, over all groupings and both measures", "assumes no independence"),
     Choice("RECOURSE-08", "gap between groups", "max - min, simultaneous over pairs", "Newcombe; bootstrap for costs"),
 )
-
-
-@dataclass(frozen=True)
-class _Cohort:
-    """People who are told of together: `rows` are positions among the people who were asked about."""
-
-    by: str | None
-    group: str | None
-    rows: Ints
-    state: Literal["ok", "suppressed", "suppressed too"] = "ok"
-
-    @property
-    def where(self) -> Where:
-        if self.by == "region":
-            return Where(data="sample", region=self.group)
-        return Where(data="sample", by=self.by, group=self.group)
 
 
 class Recourse(Method):
@@ -133,8 +117,8 @@ class Recourse(Method):
         drawn = np.flatnonzero(people["drawn"].to_numpy())
         if not len(drawn):
             raise Refusal("no audited row drawn at random has an unfavourable outcome", "not_applicable")
-        cohorts = [_Cohort(None, None, drawn), *self._grouped(ctx, people, drawn), *self._regions(ctx, people)]
-        feasible = pd.DataFrame([_feasibility(people, cohort) for cohort in cohorts])
+        cohorts = [Cohort(None, None, drawn), *self._grouped(ctx, people, drawn), *self._regions(ctx, people)]
+        feasible = pd.DataFrame([feasibility(people, cohort) for cohort in cohorts])
         means = {i: self._means(people, cohort, ctx.rng) for i, cohort in enumerate(cohorts)}
         costs = pd.DataFrame([self._costs(people, cohort, means[i]) for i, cohort in enumerate(cohorts)])
         gaps = self._gaps(people, cohorts, means, ctx.rng)
@@ -187,7 +171,7 @@ class Recourse(Method):
     def _columns(self, inputs: Inputs) -> tuple[str, ...]:
         return inputs.protected if self.by is None else self.by
 
-    def _grouped(self, ctx: Context, people: pd.DataFrame, drawn: Ints) -> Iterator[_Cohort]:
+    def _grouped(self, ctx: Context, people: pd.DataFrame, drawn: Ints) -> Iterator[Cohort]:
         """The groups of each column, then of each two of them; what may not be shown is marked."""
         columns = self._columns(ctx.inputs)
         rows = people["position"].to_numpy()[drawn]
@@ -204,24 +188,24 @@ class Recourse(Method):
                 inside = np.all([code == at for code, at in zip(codes, place, strict=True)], axis=0)
                 name = JOIN.join(str(own[at]) for own, at in zip(levels, place, strict=True))
                 state: Any = "suppressed" if small[place] else "suppressed too" if too[place] else "ok"
-                yield _Cohort(JOIN.join(chosen), name, drawn[inside], state)
+                yield Cohort(JOIN.join(chosen), name, drawn[inside], state)
 
-    def _regions(self, ctx: Context, people: pd.DataFrame) -> Iterator[_Cohort]:
+    def _regions(self, ctx: Context, people: pd.DataFrame) -> Iterator[Cohort]:
         regions = ctx.inputs.regions
         names: Sequence[str] = list(dict.fromkeys(regions["region"])) if len(regions) and self.regions == "all" else []
         for name in names:
             own = people["instance"].isin(regions.loc[regions["region"] == name, "instance"])
             rows = np.flatnonzero(own)
-            yield _Cohort("region", str(name), rows, "suppressed" if 0 < len(rows) < self.min_group else "ok")
+            yield Cohort("region", str(name), rows, "suppressed" if 0 < len(rows) < self.min_group else "ok")
 
-    def _means(self, people: pd.DataFrame, cohort: _Cohort, rng: np.random.Generator) -> Floats | None:
+    def _means(self, people: pd.DataFrame, cohort: Cohort, rng: np.random.Generator) -> Floats | None:
         """Bootstrap means of cost and of features changed, shape (repeats, 2); None where too few have a way."""
         known = _solved(people, cohort)
         if cohort.state != "ok" or len(known) < max(2, self.min_group):
             return None
         return bootstrap_means(known, np.ones(len(known)), self.bootstrap, rng)
 
-    def _costs(self, people: pd.DataFrame, cohort: _Cohort, means: Floats | None) -> dict[str, Any]:
+    def _costs(self, people: pd.DataFrame, cohort: Cohort, means: Floats | None) -> dict[str, Any]:
         """A row of `recourse_costs`; empty where the group, or those of it who have a way, are too few."""
         known = _solved(people, cohort)
         row: dict[str, Any] = {"by": cohort.by, "group": cohort.group}
@@ -238,7 +222,7 @@ class Recourse(Method):
     def _gaps(
         self,
         people: pd.DataFrame,
-        cohorts: Sequence[_Cohort],
+        cohorts: Sequence[Cohort],
         means: dict[int, Floats | None],
         rng: np.random.Generator,
     ) -> pd.DataFrame:
@@ -248,7 +232,7 @@ class Recourse(Method):
             shown = [i for i, cohort in enumerate(cohorts) if cohort.by == by and cohort.state == "ok"]
             if len(shown) > 1:
                 states = [people["status"].to_numpy()[cohorts[i].rows] for i in shown]
-                n, found, proven = (np.array(x) for x in zip(*map(_counted, states), strict=True))
+                n, found, proven = (np.array(x) for x in zip(*map(counted, states), strict=True))
                 gap = share_gap(found / n, 1 - proven / n, n)
                 tested = shares_differ(found, n, SHUFFLES, rng)
                 rows.append(_gap_row(str(by), "feasible_rate", gap, [cohorts[i].group for i in shown], tested))
@@ -258,7 +242,7 @@ class Recourse(Method):
                 replicates = np.column_stack([m[:, 0] for i in solved if (m := means[i]) is not None])
                 gap = mean_gap(np.array([c.mean() for c in costs]), replicates)
                 rows.append(
-                    _gap_row(str(by), "mean_cost", gap, [cohorts[i].group for i in solved], _costs_differ(costs))
+                    _gap_row(str(by), "mean_cost", gap, [cohorts[i].group for i in solved], costs_differ(costs))
                 )
         columns = ["by", "measure", "groups", "gap", "low", "high", "lowest", "highest", "test", "p"]
         table = pd.DataFrame(rows, columns=columns)
@@ -289,7 +273,7 @@ class Recourse(Method):
         rank = pd.Series(np.concatenate([2 * np.arange(found.sum()), 2 * np.arange((~found).sum()) + 1]), turns.index)
         return [str(people.loc[i, "instance"]) for i in rank.sort_values(kind="stable").index[: self.sheets]]
 
-    def _of_costs(self, row: dict[str, Any], cohort: _Cohort) -> Iterator[Metric]:
+    def _of_costs(self, row: dict[str, Any], cohort: Cohort) -> Iterator[Metric]:
         if row["status"] != "ok":
             return
         covers = f"bootstrap over people, {self.bootstrap} resamples, 95 %"
@@ -301,7 +285,7 @@ class Recourse(Method):
             )
         yield Metric(name="median_cost", value=row["p50"], unit="scaled changes", n=n, where=cohort.where)
 
-    def _notes(self, feasible: pd.DataFrame, gaps: pd.DataFrame, cohorts: Sequence[_Cohort]) -> Iterator[Note]:
+    def _notes(self, feasible: pd.DataFrame, gaps: pd.DataFrame, cohorts: Sequence[Cohort]) -> Iterator[Note]:
         whole = feasible.iloc[0]
         n, found, proven = (int(whole[name]) for name in ("n", "found", "infeasible"))
         unknown = n - found - proven
@@ -348,49 +332,17 @@ def _labels(column: "pd.Series[Any]") -> "np.ndarray[Any, np.dtype[Any]]":
     return np.array([MISSING if pd.isna(value) else label_of(value) for value in column], dtype=object).astype(str)
 
 
-def _solved(people: pd.DataFrame, cohort: _Cohort) -> Floats:
+def _solved(people: pd.DataFrame, cohort: Cohort) -> Floats:
     """Cost and features changed of those of a group who have a way, shape (m, 2)."""
     own = people.iloc[cohort.rows]
     solved: Floats = own.loc[own["status"] == "found", ["cost", "n_changed"]].to_numpy(dtype=np.float64)
     return solved
 
 
-def _counted(status: "np.ndarray[Any, np.dtype[Any]]") -> tuple[int, int, int]:
-    """People, those with a way, those who are proven to have none."""
-    return len(status), int((status == "found").sum()), int((status == "infeasible").sum())
-
-
-RATES = (
-    *("n", "found", "infeasible", "not_found", "found_rate", "found_rate_low", "found_rate_high", "at_most"),
-    *("feasible_rate_low", "feasible_rate_high", "no_recourse_rate", "no_recourse_rate_low", "no_recourse_rate_high"),
-)
-
-
-def _feasibility(people: pd.DataFrame, cohort: _Cohort) -> dict[str, Any]:
-    """A row of `recourse_groups`; a group that may not be shown has its name and no number."""
-    n, found, proven = _counted(people["status"].to_numpy()[cohort.rows])
-    row: dict[str, Any] = {
-        "by": cohort.by,
-        "group": cohort.group,
-        **dict.fromkeys(RATES, np.nan),
-        "status": cohort.state,
-    }
-    if cohort.state != "ok":
-        return row
-    row |= {"n": float(n), "found": float(found), "infeasible": float(proven), "not_found": float(n - found - proven)}
-    if not n:
-        return row
-    (low, above), possible, without = (wilson(x / n, n) for x in (found, n - proven, proven))
-    row |= {"found_rate": found / n, "found_rate_low": float(low), "found_rate_high": float(above)}
-    row |= {"at_most": 1 - proven / n, "feasible_rate_low": float(low), "feasible_rate_high": float(possible[1])}
-    row |= {"no_recourse_rate": proven / n, "no_recourse_rate_low": float(without[0])}
-    return {**row, "no_recourse_rate_high": float(without[1])}
-
-
 BOUNDS = "Wilson, 95 %; the upper end counts people for whom nothing was found as feasible"
 
 
-def _rates(row: dict[str, Any], cohort: _Cohort) -> Iterator[Metric]:
+def _rates(row: dict[str, Any], cohort: Cohort) -> Iterator[Metric]:
     """The rates of a group; one that is not shown has none, nor has one of nobody."""
     if cohort.state != "ok" or not row["n"]:
         return
@@ -430,12 +382,3 @@ def _gap_row(
         "by": by, "measure": measure, "groups": len(groups), "gap": gap.value, "low": gap.low, "high": gap.high,
         "lowest": ends[0], "highest": ends[1], "test": tested[0], "p": tested[1],
     }  # fmt: skip
-
-
-def _costs_differ(costs: Sequence[Floats]) -> tuple[str, float]:
-    """Whether the costs of groups come from one distribution: the test by name, and its p value."""
-    from scipy import stats
-
-    if np.ptp(np.concatenate(costs)) == 0:
-        return "none: all alike", 1.0
-    return "Kruskal-Wallis", float(stats.kruskal(*costs).pvalue)
