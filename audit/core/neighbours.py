@@ -98,13 +98,13 @@ class Queries:
         x = self.rows[queries[which]]
         goal = self.policy.project(x, wanted)
         unseen = np.zeros(len(goal), dtype=bool)
-        unseen[distinct(which, goal)[0]] = True
+        unseen[first_of_equal(row_keys(which, goal))] = True
         fit = unseen & changed(x, goal).any(axis=1) & self.policy.obeys(goal)
         # A neighbour that the projection leaves as it is was scored with the reference.
         doubt = np.flatnonzero(fit & changed(wanted, goal).any(axis=1))
         if len(doubt):
             query = queries[which[doubt]]
-            P = self.asked.probabilities(query, goal[doubt])
+            P = self.asked.each(query, goal[doubt])
             fit[doubt] = self.decision.flipped(P, self.before[query])
         return which[fit], goal[fit]
 
@@ -206,6 +206,12 @@ def distinct(owner: Ints, codes: Floats) -> tuple[Ints, Ints]:
     if changed(codes[first][place], codes).any() or (owner[first][place] != owner).any():
         return np.arange(len(codes)), np.arange(len(codes))
     return first, place
+
+
+def first_of_equal(keys: NDArray[np.uint64]) -> Ints:
+    """The positions of those keys that no equal one precedes, in no order."""
+    order = np.argsort(keys, kind="stable")
+    return np.asarray(order[run_starts(keys[order])])
 
 
 def row_keys(owner: Ints, codes: Floats) -> NDArray[np.uint64]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from audit.core.counterfactuals import changed
 from audit.core.model import Ints
-from audit.core.neighbours import Queries, distinct, rank, row_keys
+from audit.core.neighbours import Queries, first_of_equal, rank, row_keys
 from audit.core.table import Floats
 from audit.search.cheapest.plausible import Bound
 from audit.search.cheapest.prices import Prices, lever_keys, lift
@@ -127,7 +127,7 @@ class Hunt:
         order = np.lexsort((costs, which))
         which, codes, costs, lifts = which[order], codes[order], costs[order], lifts[order]
         levers = lever_keys(changed(self.rows[which], codes))
-        kept = np.sort(distinct(which, levers)[0])
+        kept = np.sort(first_of_equal(row_keys(which, levers)))
         place = rank(which[kept])
         kept, place = kept[place < self.costs.shape[1]], place[place < self.costs.shape[1]]
         self.costs[touched] = np.inf
