@@ -262,7 +262,9 @@ def _result_of(task: str, inputs: Inputs) -> Result:
     """The result of a task that a method reads."""
     if task.startswith("counterfactuals."):
         search = "exact" if task.endswith(".proved") else "nearest"
-        own: dict[str, JsonValue] = {"constraints": "policy", "for": "unfavourable"} if task.endswith(".recourse") else {}
+        own: dict[str, JsonValue] = (
+            {"constraints": "policy", "for": "unfavourable"} if task.endswith(".recourse") else {}
+        )
         return search_set(_settled(GENERATORS.classes()[search], GENERATORS, {"per_row": 3, **own}), inputs)[1]
     return check_method(METHODS.classes()[task], inputs)
 
