@@ -215,7 +215,7 @@ def _prepared(image: Any, settings: ImageSettings) -> NDArray[np.uint8]:
         raise ValueError(f"has {image.width} x {image.height} pixels; `max_pixels` is {settings.max_pixels}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # broken EXIF data and palettes with transparency: read as far as they go
-        image = ImageOps.exif_transpose(image)
+        image = ImageOps.exif_transpose(_whole(image))
         if image.mode.startswith("I;16"):  # 16 bit to 8, which `convert` would clip
             image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         image = image.convert("L" if settings.channels == "grey" else "RGB")
@@ -228,6 +228,18 @@ def _prepared(image: Any, settings: ImageSettings) -> NDArray[np.uint8]:
         image = image.resize((settings.resize[1], settings.resize[0]), how)
     pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1)
     return pixels if settings.crop is None else _cropped(pixels, settings.crop)
+
+
+def _whole(image: Any) -> Any:
+    """The picture, decoded; half of one is an error, whatever other libraries set for the whole process."""
+    from PIL import ImageFile
+
+    tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        image.load()
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
+    return image
 
 
 def _cropped(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from audit.core.errors import DataError, SpecError
 from audit.core.images import ImageSettings
@@ -77,7 +77,9 @@ def test_an_array_of_pictures(tmp_path):
     assert got.images.picture(3).shape == (4, 4, 3)
 
 
-def test_what_is_no_whole_picture_is_left_out_and_named(folder):
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_what_is_no_whole_picture_is_left_out_and_named(folder, tolerant, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)  # WeasyPrint sets it when it is imported
     good = png(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
     for name, content in {
         "text.png": b"not a picture",
