@@ -43,6 +43,11 @@ class _Pool(ProcessPoolExecutor):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def kill(self) -> None:
+        """Ends its own processes; libraries may have others."""
+        for process in list((self._processes or {}).values()):
+            process.kill()
+
 
 def pool(workers: int, path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> Executor:
     """A pool of fresh processes, each of which reads the inputs for itself."""
@@ -60,8 +65,8 @@ _worker: dict[str, Any] = {}
 
 def stop(executor: Executor) -> None:
     """Ends a pool at once, with whatever its processes are at; what is cached in the bundle stays."""
-    for process in multiprocessing.active_children():  # before their queues close, or they complain of it
-        process.kill()
+    if isinstance(executor, _Pool):
+        executor.kill()  # before their queues close, or they complain of it
     executor.shutdown(cancel_futures=True)
 
 

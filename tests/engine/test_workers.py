@@ -8,6 +8,9 @@ from audit.engine.workers import _Pool, stop
 
 
 def test_every_process_of_a_pool_starts_with_ctrl_c_blocked_and_the_main_process_still_hears_it():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    other.start()
+    before = set(multiprocessing.active_children())
     executor = _Pool(max_workers=2, mp_context=multiprocessing.get_context("spawn"))
     try:
         busy = executor.submit(time.sleep, 1)  # so that the next call starts a process of its own
@@ -18,4 +21,7 @@ def test_every_process_of_a_pool_starts_with_ctrl_c_blocked_and_the_main_process
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     finally:
         stop(executor)
-    assert multiprocessing.active_children() == []
+    assert other.is_alive(), "what others started is left alone"
+    assert not set(multiprocessing.active_children()) - before
+    other.kill()
+    other.join()
