@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from audit.core.errors import ModelError
+
 
 def label_of(value: Any) -> str:
     """The text of a class label or an id.
@@ -39,3 +41,15 @@ def class_labels(values: Iterable[Any]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise ValueError(f"{len(labels)} class where at least two are needed: {', '.join(labels) or 'none'}")
     return labels
+
+
+def model_classes(values: Iterable[Any]) -> tuple[str, ...]:
+    """The texts of the classes that the spec lists for a model, in order.
+
+    Raises:
+        ModelError: as `class_labels`.
+    """
+    try:
+        return class_labels(values)
+    except ValueError as error:
+        raise ModelError(f"model.classes: {error}") from error

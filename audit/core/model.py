@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.core.base import Frozen, sha256
+from audit.core.base import Frozen
 from audit.core.errors import ModelError
 from audit.core.registry import Registry
 from audit.core.schema import FeatureSchema
@@ -332,17 +332,3 @@ class Scorer:
 
     def _ask(self, codes: Floats) -> Floats:
         return self.model.predict(decode(self.schema, codes)) if self._of_codes is None else self._of_codes(codes)
-
-
-def refuse_other_digest(path: str, data: bytes, expected: str | None) -> None:
-    """Refuses a model file that is not the one the spec pins, before anything of it is read.
-
-    Raises:
-        ModelError: the digests differ; the message states both.
-    """
-    found = sha256(data)
-    if expected is not None and found != expected:
-        raise ModelError(
-            f"model.sha256: {path} has the digest {found}, but the spec pins {expected}; the file was not opened. "
-            "Audit the file that was approved, or change the digest in the spec."
-        )

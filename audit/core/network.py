@@ -410,6 +410,13 @@ def _difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int
     return f"{', '.join(sorted(set(found) - set(expected)))} is not in the architecture. Check `hidden`."
 
 
+def run_on_one_thread() -> None:
+    """Results and their cost must not depend on the machine; the engine's limit misses torch until it is imported."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """torch on one thread: more make small networks slower, and a limit that was set before its import is void."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from audit.core.errors import ModelError
-from audit.core.labels import class_labels, label_of
+from audit.core.labels import label_of, model_classes
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
 
@@ -173,10 +173,7 @@ def labels(given: Sequence[Level] | None, count: int) -> tuple[str, ...]:
     """
     if given is None:
         return tuple(map(str, range(count)))
-    try:
-        found = class_labels(given)
-    except ValueError as error:
-        raise ModelError(f"model.classes: {error}") from error
+    found = model_classes(given)
     if len(found) != count:
         raise ModelError(
             f"model.classes: {len(found)} classes for a model of {count}; list them in the order of its outputs"

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from audit.core.base import sha256
 from audit.core.errors import ModelError
-from audit.core.labels import class_labels
+from audit.core.labels import model_classes
 from audit.core.model import Adapter, Capability, Native, Source
 from audit.core.table import Floats
 
@@ -87,10 +87,7 @@ class FunctionAdapter(Adapter):
                 f"model.function: {self.function} is code, so it was not imported. "
                 "Run again with --allow-code if you know where it comes from."
             )
-        try:
-            classes = class_labels(self.classes)
-        except ValueError as error:
-            raise ModelError(f"model.classes: {error}") from error
+        classes = model_classes(self.classes)
         module, _, name = self.function.partition(":")
         if source.folder not in sys.path:
             sys.path.append(source.folder)

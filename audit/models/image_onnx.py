@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from audit.core.errors import ModelError
-from audit.core.labels import class_labels
-from audit.core.model import Adapter, Capability, Pixels, Source, refuse_other_digest
+from audit.core.labels import model_classes
+from audit.core.model import Capability, Pixels, Source
+from audit.models import FileAdapter
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -23,52 +23,31 @@ SQUASHING = frozenset({"Softmax", "Sigmoid"})
 """Operators behind which numbers are probabilities, no logits."""
 
 
-class ImageOnnxAdapter(Adapter):
+class ImageOnnxAdapter(FileAdapter):
     """A network that looks at pictures, as an `.onnx` file in which the feature maps have a name.
 
     The file is one: weights in files beside it and operators from outside ONNX are refused. Both halves are computed by
     onnxruntime on one thread.
 
     Attributes:
-        path: the file, relative to the spec.
-        sha256: the digest of the file; another one is refused before the file is opened.
         cut: the name of the tensor that holds the feature maps: an output, or a tensor inside.
         logits: the name of the tensor of logits; left out, it is the one output beside `cut`.
         classes: the classes in the order of the logits.
     """
 
     kind: Literal["image_onnx"] = "image_onnx"
-    path: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     cut: str
     logits: str | None = None
     classes: tuple[str | bool | int | float, ...] = Field(min_length=2)
 
     uses: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
-    @property
-    def file(self) -> str | None:
-        """The ONNX file."""
-        return self.path
-
-    @property
-    def expected_sha256(self) -> str | None:
-        """The digest that the spec pins, in lower case."""
-        return self.sha256 and self.sha256.lower()
-
     def load(self, source: Source) -> "OnnxHalves":
         """The two halves; nothing in the file is opened before its digest was compared."""
         if find_spec("onnx") is None or find_spec("onnxruntime") is None:
             raise ModelError("model.kind: onnx is not installed here; install it with pip install 'auditspec[onnx]'")
-        try:
-            data = Path(source.path or self.path).read_bytes()
-        except OSError as error:
-            raise ModelError(f"model.path: {self.path} cannot be read: {error.strerror}; check the path") from error
-        refuse_other_digest(self.path, data, self.expected_sha256)
-        try:
-            classes = class_labels(self.classes)
-        except ValueError as error:
-            raise ModelError(f"model.classes: {error}") from error
+        data = self.content(source)
+        classes = model_classes(self.classes)
         model = _parsed(self.path, data)
         _refuse_outside(self.path, model)
         given = _given(self.path, model)

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from audit.core.errors import ModelError
-from audit.core.model import Adapter, Capability, CodeScores, Native, Source, refuse_other_digest
+from audit.core.model import Capability, CodeScores, Native, Source
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
 from audit.core.tree_file import Columns, columns, labels, pairs, whole
+from audit.models import FileAdapter
 
 OBJECTIVES = frozenset({"binary", "multiclass", "softmax", "cross_entropy", "xentropy"})
 ZERO = float(np.float32(1e-35))
@@ -78,36 +77,22 @@ class LightgbmModel:
         return found
 
 
-class LightgbmAdapter(Adapter):
+class LightgbmAdapter(FileAdapter):
     """A model file of LightGBM: the text that `Booster.save_model` writes, for two classes or more.
 
     Categories of a pandas column stand in the file. Where the model was trained on codes, `categories` says which
     level has which code. The file holds no names of classes.
 
     Attributes:
-        path: the model file, relative to the spec.
-        sha256: the digest of the file; another one is refused before the file is opened.
         classes: the classes in the order of the outputs; absent: 0, 1 and so on.
         categories: by feature the levels in the order of their codes, where the file does not hold them.
     """
 
     kind: Literal["lightgbm"] = "lightgbm"
-    path: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     classes: tuple[str | bool | int | float, ...] | None = None
     categories: dict[str, tuple[Level, ...]] | None = None
 
     uses: ClassVar[tuple[str, ...]] = ("lightgbm",)
-
-    @property
-    def file(self) -> str | None:
-        """The model file."""
-        return self.path
-
-    @property
-    def expected_sha256(self) -> str | None:
-        """The digest that the spec pins, in lower case."""
-        return self.sha256 and self.sha256.lower()
 
     def load(self, source: Source) -> LightgbmModel:
         """The model; nothing in the file is opened before its digest was compared."""
@@ -115,8 +100,7 @@ class LightgbmAdapter(Adapter):
             raise ModelError(
                 "model.kind: lightgbm is not installed here; install it with pip install 'auditspec[lightgbm]'"
             )
-        data = _read(source.path or self.path)
-        refuse_other_digest(self.path, data, self.expected_sha256)
+        data = self.content(source)
         text = _text(self.path, data)
         booster = _open(self.path, text)
         count = _classes(self.path, text, booster)
@@ -128,15 +112,6 @@ class LightgbmAdapter(Adapter):
         strange = [] if source.schema is None else fitted.unknown(source.schema)
         said = f"{self.path} was not trained on these levels and takes them for missing values: {'; '.join(strange)}"
         return LightgbmModel(booster, labels(self.classes, count), fitted, text, (said,) if strange else ())
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
-        ) from error
 
 
 def _text(path: str, data: bytes) -> str:

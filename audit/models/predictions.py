@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import model_validator
 
 from audit.core.errors import ModelError
-from audit.core.labels import class_labels, label_of
+from audit.core.labels import class_labels, label_of, model_classes
 from audit.core.model import Adapter, Capability, Native, Source
 from audit.core.table import Floats
 
@@ -96,10 +96,7 @@ class PredictionsAdapter(Adapter):
                 f"it has {len(source.favourable)}. For more, give `columns` with one column for each class."
             )
         (favourable,) = source.favourable
-        try:
-            classes = class_labels(self._labels(source, favourable))
-        except ValueError as error:
-            raise ModelError(f"model.classes: {error}") from error
+        classes = model_classes(self._labels(source, favourable))
         if len(classes) != 2 or favourable not in classes:
             raise ModelError(
                 f"model.column: p({favourable}) in one column serves two classes of which {favourable!r} is one, "

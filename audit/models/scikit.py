@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from audit.core.errors import ModelError
 from audit.core.labels import class_labels
-from audit.core.model import Adapter, Allow, Capability, Native, Source, refuse_other_digest
+from audit.core.model import Allow, Capability, Native, Source
 from audit.core.table import Floats
+from audit.models import FileAdapter
 
 PICKLED = frozenset({".pkl", ".pickle", ".joblib"})
 LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "SGDClassifier"})
@@ -85,29 +85,16 @@ class FittedModel:
         return frame
 
 
-class SklearnAdapter(Adapter):
+class SklearnAdapter(FileAdapter):
     """A model file of scikit-learn: `.skops`, or a pickle where the person who starts the run allows it."""
 
     kind: Literal["sklearn"] = "sklearn"
-    path: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
 
     uses: ClassVar[tuple[str, ...]] = ("scikit-learn", "skops")
 
-    @property
-    def file(self) -> str | None:
-        """The model file."""
-        return self.path
-
-    @property
-    def expected_sha256(self) -> str | None:
-        """The digest that the spec pins, in lower case."""
-        return self.sha256 and self.sha256.lower()
-
     def load(self, source: Source) -> FittedModel:
         """The fitted model; nothing in the file is opened before its digest was compared."""
-        data = _read(source.path or self.path)
-        refuse_other_digest(self.path, data, self.expected_sha256)
+        data = self.content(source)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             estimator = _open(self.path, data, source.allow)
@@ -119,15 +106,6 @@ class SklearnAdapter(Adapter):
         _run_on_one_thread(estimator)
         notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
         return FittedModel(estimator, classes, known, notes)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
-        ) from error
 
 
 def _open(path: str, data: bytes, allow: Allow) -> Any:

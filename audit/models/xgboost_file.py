@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from audit.core.errors import ModelError
-from audit.core.model import Adapter, Capability, CodeScores, Native, Source, refuse_other_digest
+from audit.core.model import Capability, CodeScores, Native, Source
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
 from audit.core.tree_file import Columns, columns, labels, pairs, whole
+from audit.models import FileAdapter
 
 OBJECTIVES = frozenset({"binary:logistic", "multi:softprob"})
 SIZES = {b"Z": 0, b"N": 0, b"T": 0, b"F": 0, b"i": 1, b"U": 1, b"C": 1, b"I": 2, b"l": 4, b"d": 4, b"L": 8, b"D": 8}
@@ -92,36 +92,22 @@ class XgboostModel:
         return {j: None if j in by_category else _neighbours(np.array(values)) for j, values in cuts.items()}
 
 
-class XgboostAdapter(Adapter):
+class XgboostAdapter(FileAdapter):
     """A model file of XGBoost, `.json` or `.ubj`, for two classes or more.
 
     Categories of a pandas column stand in files of XGBoost 3.1 and later. For an earlier file, or a model trained on
     codes, `categories` says which level has which code. The file holds no names of classes.
 
     Attributes:
-        path: the model file, relative to the spec.
-        sha256: the digest of the file; another one is refused before the file is opened.
         classes: the classes in the order of the outputs; absent: 0, 1 and so on.
         categories: by feature the levels in the order of their codes, where the file does not hold them.
     """
 
     kind: Literal["xgboost"] = "xgboost"
-    path: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     classes: tuple[str | bool | int | float, ...] | None = None
     categories: dict[str, tuple[Level, ...]] | None = None
 
     uses: ClassVar[tuple[str, ...]] = ("xgboost",)
-
-    @property
-    def file(self) -> str | None:
-        """The model file."""
-        return self.path
-
-    @property
-    def expected_sha256(self) -> str | None:
-        """The digest that the spec pins, in lower case."""
-        return self.sha256 and self.sha256.lower()
 
     def load(self, source: Source) -> XgboostModel:
         """The model; nothing in the file is opened before its digest was compared."""
@@ -129,8 +115,7 @@ class XgboostAdapter(Adapter):
             raise ModelError(
                 "model.kind: xgboost is not installed here; install it with pip install 'auditspec[xgboost]'"
             )
-        data = _read(source.path or self.path)
-        refuse_other_digest(self.path, data, self.expected_sha256)
+        data = self.content(source)
         _refuse_broken(self.path, data)
         booster = _open(self.path, data)
         names = _names(booster, source.schema, self.features)
@@ -147,15 +132,6 @@ class XgboostAdapter(Adapter):
                 f"{'; '.join(strange)}; leave those rows out"
             )
         return XgboostModel(booster, labels(self.classes, count), fitted, learner)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
-        ) from error
 
 
 def _refuse_broken(path: str, data: bytes) -> None:

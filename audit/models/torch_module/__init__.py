@@ -12,11 +12,12 @@ from pydantic import Field
 from audit.core.architecture import architecture_of
 from audit.core.base import Frozen, sha256
 from audit.core.errors import DataError, ModelError
-from audit.core.labels import class_labels
-from audit.core.model import Adapter, Allow, Source, refuse_other_digest
-from audit.core.network import About, Architecture, Mlp, Network, Prepare, about, fill, weights_of
+from audit.core.labels import model_classes
+from audit.core.model import Allow, Source
+from audit.core.network import About, Architecture, Mlp, Network, Prepare, about, fill, run_on_one_thread, weights_of
 from audit.core.schema import FeatureSchema
 from audit.core.table import Table, encode
+from audit.models import FileAdapter
 from audit.models.torch_module.pictures import ImageProgramsAdapter as ImageProgramsAdapter  # found through this module
 from audit.models.torch_module.program import Child, Form, Program, form_of
 from audit.models.torch_module.transformer import Transformer
@@ -46,7 +47,7 @@ class Scaling(Frozen):
     sd: float = Field(gt=0)
 
 
-class TorchAdapter(Adapter):
+class TorchAdapter(FileAdapter):
     """A network of torch: a `.safetensors` file, or a program: TorchScript (.pt, .ts) or an exported one (.pt2).
 
     A file that audit has written holds its architecture, its scaling and its classes, and needs nothing else. For any
@@ -54,8 +55,6 @@ class TorchAdapter(Adapter):
     `architecture`. Pickled weights are read where the person who starts the run allows it.
 
     Attributes:
-        path: the file, relative to the spec.
-        sha256: the digest of the file; another one is refused before the file is opened.
         architecture: `kind: mlp` with `hidden`, `activation`, or a kind that an installed package offers.
         preprocessing: how features become inputs: `standardise` takes means and deviations from the training data,
             `none` gives numbers as they are, or mean and sd of each number. Categories become one column per level.
@@ -66,8 +65,6 @@ class TorchAdapter(Adapter):
     """
 
     kind: Literal["torch"] = "torch"
-    path: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     architecture: dict[str, Any] | None = None
     preprocessing: Literal["standardise", "none"] | dict[str, Scaling] | None = None
     transformer: Transformer | None = None
@@ -76,22 +73,11 @@ class TorchAdapter(Adapter):
 
     uses: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 
-    @property
-    def file(self) -> str | None:
-        """The file of the weights."""
-        return self.path
-
-    @property
-    def expected_sha256(self) -> str | None:
-        """The digest that the spec pins, in lower case."""
-        return self.sha256 and self.sha256.lower()
-
     def load(self, source: Source) -> Network | Program:
         """The network; nothing in the file is opened before its digest was compared."""
         if find_spec("torch") is None or find_spec("safetensors") is None:
             raise ModelError("model.kind: torch is not installed here; install it with pip install 'auditspec[torch]'")
-        data = _read(source.path or self.path)
-        refuse_other_digest(self.path, data, self.expected_sha256)
+        data = self.content(source)
         suffix = Path(self.path).suffix.lower()
         form = form_of(suffix, data) if suffix in PROGRAMS | PICKLED else None
         if form is not None:
@@ -109,7 +95,7 @@ class TorchAdapter(Adapter):
         self._refuse_other_features(prepare)
         classes = self._classes(inside)
         module = _built(shape, len(prepare.groups), len(classes))
-        _run_on_one_thread()
+        run_on_one_thread()
         try:
             return Network(fill(module, weights), shape, prepare, classes)
         except ModelError as error:
@@ -122,7 +108,7 @@ class TorchAdapter(Adapter):
                 f"model.architecture: {self.path} is a program, which is its own architecture; leave `architecture` out"
             )
         prepare, classes = self._prepare(None, source), self._classes(None)
-        _run_on_one_thread()
+        run_on_one_thread()
         child = Child(self.path, data, form, (len(prepare.groups), len(classes)), self.gives)
         return Program(child, prepare, classes, sha256(data), self.gives)
 
@@ -168,10 +154,7 @@ class TorchAdapter(Adapter):
         return plain if self.preprocessing == "none" else _scaled(plain, self.preprocessing)
 
     def _classes(self, inside: About | None) -> tuple[str, ...]:
-        try:
-            given = None if self.classes is None else class_labels(self.classes)
-        except ValueError as error:
-            raise ModelError(f"model.classes: {error}") from error
+        given = None if self.classes is None else model_classes(self.classes)
         if inside is None:
             if given is None:
                 raise ModelError(
@@ -208,15 +191,6 @@ def save_network(path: Path | str, network: Network) -> str:
     data = network.packed()
     Path(path).write_bytes(data)
     return sha256(data)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model.path: {path} cannot be read: {error.strerror}; check the path and its rights"
-        ) from error
 
 
 def _no_file(suffix: str) -> str:
@@ -260,13 +234,6 @@ def _built(shape: Architecture, inputs: int, outputs: int) -> "Module":
         return shape.build(inputs, outputs, 0)
     except Exception as error:  # a builder may be foreign code
         raise ModelError(f"model.architecture: cannot be built: {type(error).__name__}: {error}") from error
-
-
-def _run_on_one_thread() -> None:
-    """Results and their cost must not depend on the machine; the engine's limit misses torch until it is imported."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _fitted(schema: FeatureSchema, train: pd.DataFrame) -> Prepare:

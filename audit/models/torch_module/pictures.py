@@ -9,11 +9,10 @@ from pydantic import Field
 
 from audit.core.base import Frozen
 from audit.core.errors import ModelError
-from audit.core.labels import class_labels
-from audit.core.model import Adapter, Capability, Pixels, Source, refuse_other_digest
+from audit.core.labels import model_classes
+from audit.core.model import Capability, Pixels, Source
+from audit.models import DIGEST, FileAdapter, pinned
 from audit.models.torch_module.program import Child, Form, form_of
-
-DIGEST = "^[0-9a-fA-F]{64}$"
 
 
 class Head(Frozen):
@@ -28,7 +27,7 @@ class Head(Frozen):
     sha256: str = Field(pattern=DIGEST)
 
 
-class ImageProgramsAdapter(Adapter):
+class ImageProgramsAdapter(FileAdapter):
     """A network that looks at pictures, as two programs: exported ones (.pt2) or TorchScript (.pt, .ts).
 
     Each runs in a process of its own, in float32. What the second makes of the first is the network.
@@ -41,34 +40,20 @@ class ImageProgramsAdapter(Adapter):
     """
 
     kind: Literal["image_programs"] = "image_programs"
-    path: str
-    sha256: str | None = Field(default=None, pattern=DIGEST)
     head: Head
     classes: tuple[str | bool | int | float, ...] = Field(min_length=2)
 
     uses: ClassVar[tuple[str, ...]] = ("torch",)
 
-    @property
-    def file(self) -> str | None:
-        """The file of the features."""
-        return self.path
-
-    @property
-    def expected_sha256(self) -> str | None:
-        """The digest that the spec pins, in lower case."""
-        return self.sha256 and self.sha256.lower()
-
     def load(self, source: Source) -> "ProgramHalves":
         """The two halves; nothing in a file is opened before its digest was compared."""
         if find_spec("torch") is None:
             raise ModelError("model.kind: torch is not installed here; install it with pip install 'auditspec[torch]'")
-        try:
-            classes = class_labels(self.classes)
-        except ValueError as error:
-            raise ModelError(f"model.classes: {error}") from error
+        classes = model_classes(self.classes)
         behind = Path(source.folder) / self.head.path
-        given = (Path(source.path or self.path), self.path, self.expected_sha256)
-        files = [_read("path", *given), _read("head", behind, self.head.path, self.head.sha256.lower())]
+        front = _program("path", self.path, self.content(source))
+        data = pinned(behind, self.head.path, self.head.sha256, "model.head", "model.head.sha256")
+        files = [front, _program("head", self.head.path, data)]
         first, second = (Child(name, data, form, (0, 0), None, tensors=True) for name, data, form in files)
         return ProgramHalves(first, second, classes)
 
@@ -95,14 +80,9 @@ class ProgramHalves:
         return self.second.tensors(maps)
 
 
-def _read(key: str, path: Path, name: str, digest: str | None) -> tuple[str, bytes, Form]:
-    """Name, bytes and form of a program, its digest compared."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"model.{key}: {name} cannot be read: {error.strerror}; check the path") from error
-    refuse_other_digest(name, data, digest)
-    form = form_of(path.suffix.lower(), data)
+def _program(key: str, name: str, data: bytes) -> tuple[str, bytes, Form]:
+    """Name, bytes and form of a program."""
+    form = form_of(Path(name).suffix.lower(), data)
     if form is None:
         raise ModelError(
             f"model.{key}: {name} is no program; save it with torch.export.save (.pt2), or give weights and an "

@@ -15,10 +15,11 @@ from pydantic import Field
 
 from audit.core.base import Frozen
 from audit.core.errors import ModelError
-from audit.core.model import Source, refuse_other_digest
+from audit.core.model import Source
 from audit.core.network import Prepare
 from audit.core.schema import Feature, FeatureSchema, Level
 from audit.core.table import encode
+from audit.models import pinned
 
 WHERE = "model.transformer"
 TOLERANCE = 1e-6
@@ -60,14 +61,7 @@ class Transformer(Frozen):
     def _open(self, source: Source) -> Any:
         import skops.io
 
-        try:
-            data = (Path(source.folder) / self.path).read_bytes()
-        except OSError as error:
-            raise ModelError(f"{WHERE}: {self.path} cannot be read: {error.strerror}; check the path") from error
-        try:
-            refuse_other_digest(self.path, data, self.sha256 and self.sha256.lower())
-        except ModelError as error:
-            raise ModelError(str(error).replace("model.sha256", "model.transformer.sha256")) from error
+        data = pinned(Path(source.folder) / self.path, self.path, self.sha256, WHERE, f"{WHERE}.sha256")
         trusted = HARMLESS | set(source.allow.types)
         try:
             untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - trusted)
