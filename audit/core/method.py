@@ -91,6 +91,11 @@ class Sample:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def drawn_ids(self) -> tuple[str, ...]:
+        """The instances that were drawn at random, in their order."""
+        return tuple(i for i, drawn in zip(self.table.ids, self.drawn, strict=True) if drawn)
+
 
 def _silent(done: int, total: int) -> None:
     """Progress that nobody watches."""

@@ -1,20 +1,17 @@
 """How far rows lie from the real ones: plausibility beside proximity."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.counterfactuals import change_of
+from audit.core.neighbours import blocks
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table
 
 REFERENCE_ROWS = 2_000
 """Real rows that are looked at; more cost more and change the distances little."""
-
-CELLS = 4_000_000
-"""Distances that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def _distances(
     schema: FeatureSchema, codes: Floats, real: Floats, own: NDArray[np.int64], neighbours: int
 ) -> tuple[Floats, Floats]:
     nearest, farther = np.empty(len(codes)), np.empty(len(codes))
-    for block in _blocks(len(codes), len(real)):
+    for block in blocks(np.arange(len(codes)), len(real)):
         total = np.zeros((len(codes[block]), len(real)))
         for j, feature in enumerate(schema.features):
             total += change_of(feature, codes[block, j][:, None], real[:, j][None, :])
@@ -78,9 +75,3 @@ def _distances(
         nearest[block], farther[block] = first.min(axis=1), first[:, neighbours - 1]
     d = max(len(schema), 1)
     return nearest / d, farther / d
-
-
-def _blocks(n: int, width: int) -> Iterator[slice]:
-    size = max(1, CELLS // max(width, 1))
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))

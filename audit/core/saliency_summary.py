@@ -1,16 +1,18 @@
 """What the misread pictures of a sample say together: shares, confusions, and how often each cell must change."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from pydantic import JsonValue
 
 from audit.core.evidence import Metric, Note, Where
+from audit.core.measures import mean_metric, share_metric
 from audit.core.mending import Mending
 from audit.core.method import Inputs
+from audit.core.saliency_parts import part_frequencies
 from audit.core.stats import wilson
-from audit.core.table import Floats
 
 Tables = Mapping[str, pd.DataFrame]
 STATUSES = ("converged", "not_converged", "no_reference")
@@ -22,11 +24,14 @@ def saliency_tables(raw: Tables, inputs: Inputs, few: int) -> dict[str, pd.DataF
     """Confusions, statuses and frequencies of cells, from the tables of single pictures."""
     images = raw["saliency_images"]
     counts = {status: int((images["status"] == status).sum()) for status in STATUSES}
-    return {
+    tables = {
         "saliency_status": pd.DataFrame({"status": list(counts), "pictures": list(counts.values())}),
         "saliency_pairs": _pairs(images, few),
         "saliency_frequency": _frequencies(raw, inputs, few),
     }
+    if len(raw.get("saliency_parts", ())):
+        tables["saliency_part_frequency"] = _part_frequencies(raw, inputs, few)
+    return tables
 
 
 def _pairs(images: pd.DataFrame, few: int) -> pd.DataFrame:
@@ -54,58 +59,85 @@ def _pairs(images: pd.DataFrame, few: int) -> pd.DataFrame:
 
 def _frequencies(raw: Tables, inputs: Inputs, few: int) -> pd.DataFrame:
     """How often a cell is among the swaps of a mended picture: over all, by confusion, and by region."""
-    images, cells = raw["saliency_images"], raw["saliency_cells"]
-    mended = set(images.loc[images["status"] == "converged", "instance"])
-    if not mended:
-        return pd.DataFrame()
-    frames = []
-    for region, true, predicted, chosen in _groups(images, inputs, mended, few):
-        own = cells[cells["instance"].isin(chosen)]
+    cells, frames = raw["saliency_cells"], []
+    for group in _groups(raw["saliency_images"], inputs, few):
+        own = cells[cells["instance"].isin(group.mended)]
         counted = own.groupby(["row", "column"], sort=True)["edited"].agg(["sum", "count"]).reset_index()
         share = (counted["sum"] / counted["count"]).to_numpy(dtype=np.float64)
         low, high = wilson(share, counted["count"].to_numpy(dtype=np.float64))
         frames.append(
             pd.DataFrame(
                 {
-                    "region": region,
-                    "true": true,
-                    "predicted": predicted,
+                    **group.name,
                     "row": counted["row"],
                     "column": counted["column"],
                     "frequency": share,
                     "low": low,
                     "high": high,
                     "n": counted["count"],
+                    "coverage": len(group.mended) / group.misread,
                 }
             )
         )
-    return pd.concat(
-        [f.astype(dict.fromkeys(("region", "true", "predicted"), object)) for f in frames], ignore_index=True
-    )
+    return pd.concat([_named(frame) for frame in frames], ignore_index=True) if frames else pd.DataFrame()
 
 
-def _groups(
-    images: pd.DataFrame, inputs: Inputs, mended: set[str], few: int
-) -> Iterator[tuple[str | None, str | None, str | None, set[str]]]:
-    """The pictures that are counted together: (region, true, predicted, instances), all of them mended."""
-    drawn = _drawn(inputs) & mended
-    if drawn:
-        yield None, None, None, drawn
+def _part_frequencies(raw: Tables, inputs: Inputs, few: int) -> pd.DataFrame:
+    """How often each named part is among the swaps of a mended picture, over the same groups as the cells."""
+    names = [] if inputs.images is None or inputs.images.evaluate.parts is None else inputs.images.evaluate.parts.names
+    rows = [
+        {**group.name, **row}
+        for group in _groups(raw["saliency_images"], inputs, few)
+        for row in part_frequencies(raw["saliency_parts"], names, group.mended, group.misread)
+    ]
+    return _named(pd.DataFrame(rows)) if rows else pd.DataFrame()
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its names as text, also where all of them are empty."""
+    return frame.astype(dict.fromkeys(("region", "true", "predicted"), object))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pictures that are counted together.
+
+    Attributes:
+        mended: the instances that were mended.
+        misread: how many pictures of the group are misread, mended or not.
+    """
+
+    region: str | None
+    true: str | None
+    predicted: str | None
+    mended: set[str]
+    misread: int
+
+    @property
+    def name(self) -> dict[str, str | None]:
+        return {"region": self.region, "true": self.true, "predicted": self.predicted}
+
+
+def _groups(images: pd.DataFrame, inputs: Inputs, few: int) -> Iterator[_Group]:
+    """The whole sample, then each confusion, then each region; those with fewer than `few` mended pictures are not."""
+    mended, drawn = set(images.loc[images["status"] == "converged", "instance"]), _drawn(inputs)
+    if drawn & mended:
+        yield _Group(None, None, None, drawn & mended, len(drawn & set(images["instance"])))
     for (true, predicted), group in images.groupby(["true", "predicted"], sort=True):
-        chosen = set(group["instance"]) & drawn
-        if len(chosen) >= few:
-            yield None, str(true), str(predicted), chosen
+        own = set(group["instance"]) & drawn
+        if len(own & mended) >= few:
+            yield _Group(None, str(true), str(predicted), own & mended, len(own))
     if len(inputs.regions):
         for region, group in inputs.regions.groupby("region", sort=False):
-            chosen = set(group["instance"]) & mended
-            if len(chosen) >= few:
-                yield str(region), None, None, chosen
+            own = set(group["instance"]) & set(images["instance"])
+            if len(own & mended) >= few:
+                yield _Group(str(region), None, None, own & mended, len(own))
 
 
 def _drawn(inputs: Inputs) -> set[str]:
     if inputs.sample is None:
         return set()
-    return {i for i, drawn in zip(inputs.sample.table.ids, inputs.sample.drawn, strict=True) if drawn}
+    return set(inputs.sample.drawn_ids)
 
 
 def saliency_metrics(raw: Tables, sampled: int) -> tuple[Metric, ...]:
@@ -114,19 +146,9 @@ def saliency_metrics(raw: Tables, sampled: int) -> tuple[Metric, ...]:
     n = len(images)
     mended = images[images["status"] == "converged"]
     where = Where(data="sample")
-    low, high = (float(x) for x in wilson(len(mended) / n, n))
     answer = [
         Metric(name="misread", value=float(n), unit="pictures", n=sampled, where=where),
-        Metric(
-            name="flip_rate",
-            value=len(mended) / n,
-            low=low,
-            high=high,
-            interval="Wilson, 95 %, over misread pictures",
-            unit="share",
-            n=n,
-            where=where,
-        ),
+        share_metric("flip_rate", len(mended), n, where, "misread pictures"),
     ]
     for name, column, unit in (
         ("edits", "edits", "cells"),
@@ -136,28 +158,13 @@ def saliency_metrics(raw: Tables, sampled: int) -> tuple[Metric, ...]:
         ("compactness", "compactness", "percent"),
     ):
         values = mended[column].to_numpy(dtype=np.float64) if column in mended else np.empty(0)
-        answer.append(_mean(name, values, unit, where))
+        answer.append(mean_metric(name, values, unit, where, "pictures"))
     if len(areas):
         for (kind, score), group in areas.groupby(["map", "score"], sort=True):
             at = where.model_copy(update={"variant": f"{kind}, {score}"})
             both = ("insertion", "deletion")
-            answer += [_mean(name, group[name].to_numpy(dtype=np.float64), "", at) for name in both]
+            answer += [mean_metric(name, group[name].to_numpy(dtype=np.float64), "", at, "pictures") for name in both]
     return tuple(answer)
-
-
-def _mean(name: str, values: Floats, unit: str, where: Where) -> Metric:
-    """The mean over pictures with its normal interval; undefined without any."""
-    n = len(values)
-    if not n:
-        return Metric(name=name, value=None, unit=unit, n=0, where=where)
-    middle = float(values.mean())
-    if n == 1:
-        return Metric(name=name, value=middle, unit=unit, n=1, where=where)
-    half = 1.96 * float(values.std(ddof=1)) / n**0.5
-    return Metric(
-        name=name, value=middle, low=middle - half, high=middle + half, interval="normal, 95 %, over pictures",
-        unit=unit, n=n, where=where,
-    )  # fmt: skip
 
 
 def saliency_notes(raw: Tables, head: pd.DataFrame, mending: Mending, metrics: tuple[Metric, ...]) -> tuple[Note, ...]:

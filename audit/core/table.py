@@ -102,6 +102,14 @@ def decode(schema: FeatureSchema, codes: Floats) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The tables one below the other; empty ones say nothing of the types of their columns."""
+    full = [table for table in tables if len(table)]
+    if full:
+        return pd.concat(full, ignore_index=True)
+    return tables[0] if tables else pd.DataFrame()
+
+
 def encode(schema: FeatureSchema, frame: pd.DataFrame) -> Floats:
     """Codes of shape (n, d) from a frame that has every feature as a column.
 

@@ -109,7 +109,7 @@ class Agreement(Method):
         """The row of a pair; the interval, from common instances, is widened to hold the value from all of them."""
         a, b = (s.sizes[features].to_numpy(dtype=np.float64) for s in (first, second))
         tau, rho = _number(kendall(a, b)), _number(spearman(a, b))
-        drawn = {i for i, drawn in zip(ctx.sample.table.ids, ctx.sample.drawn, strict=True) if drawn}
+        drawn = frozenset(ctx.sample.drawn_ids)
         common = [i for i in _common_instances(first, second, features) if i in drawn]
         ends: list[float | None] = [None] * 4
         if self.bootstrap and len(common) > 1 and first.local is not None and second.local is not None:

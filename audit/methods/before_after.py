@@ -74,7 +74,7 @@ class BeforeAfter(Method):
 def _pairs(ctx: Context) -> Iterator[Pairs]:
     """What was measured on the same rows of both models."""
     inputs, sample = ctx.inputs, ctx.sample
-    drawn = frozenset(str(i) for i, own in zip(sample.table.ids, sample.drawn, strict=True) if own)
+    drawn = frozenset(sample.drawn_ids)
     for name, before in inputs.results.items():
         task = name.removeprefix("before.")
         after = inputs.results.get(f"after.{task}")

@@ -13,6 +13,7 @@ from audit.core.choice import Choice, choices_table
 from audit.core.counterfactuals import Counterfactuals
 from audit.core.evidence import Metric, Note, Result, Where
 from audit.core.layers import FEW
+from audit.core.measures import share_metric
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
@@ -21,6 +22,8 @@ from audit.core.table import Floats, decode_column
 
 MOSTLY = 0.8
 """A reason has a direction where so large a share of its changes go one way."""
+
+OVER = "adverse decisions"
 
 CHOICES = (
     Choice("REASONS-01", "what ranks the reasons", "local change frequency", "as FLEX, over all scored features"),
@@ -223,21 +226,21 @@ class Reasons(Method):
     def _metrics(self, ctx: Context, adverse: _Adverse, summary: pd.DataFrame) -> Iterator[Metric]:
         drawn = ctx.sample.drawn[adverse.rows]
         whole = Where(data="sample")
-        yield _share("coverage", int((adverse.covered & drawn).sum()), int(drawn.sum()), whole)
+        yield share_metric("coverage", int((adverse.covered & drawn).sum()), int(drawn.sum()), whole, OVER)
         own = adverse.place[adverse.covered & drawn] > 0
         protected = np.isin(ctx.inputs.schema.names, ctx.inputs.protected)
         for name, chosen in (("protected_share", protected), ("immutable_share", ~ctx.inputs.policy.movable)):
-            yield _share(name, int(own[:, chosen].any(axis=1).sum()), len(own), whole)
+            yield share_metric(name, int(own[:, chosen].any(axis=1).sum()), len(own), whole, OVER)
         for row in summary.to_dict("records"):
             place = Where(data="sample", region=row["region"], feature=row["feature"])
-            yield _share("reason_share", round(row["share"] * row["n"]) if row["n"] else 0, row["n"], place)
+            hits = round(row["share"] * row["n"]) if row["n"] else 0
+            yield share_metric("reason_share", hits, row["n"], place, OVER)
 
     def _agreement(self, ctx: Context, reasons: pd.DataFrame, shap: pd.DataFrame | None) -> Iterator[Metric]:
         """The share of the reasons of a decision that are among the first `top` by SHAP too; mean over decisions."""
-        drawn = {i for i, drawn in zip(ctx.sample.table.ids, ctx.sample.drawn, strict=True) if drawn}
         if shap is None:
             return
-        both = reasons[reasons["instance"].isin(shap.index) & reasons["instance"].isin(drawn)]
+        both = reasons[reasons["instance"].isin(shap.index) & reasons["instance"].isin(ctx.sample.drawn_ids)]
         named = (both["shap_rank"] <= self.top).astype(np.float64)
         shares = np.asarray(named.groupby(both["instance"]).mean(), dtype=np.float64)[:, None]
         if len(shares) < 2:
@@ -337,13 +340,3 @@ def _regions(ctx: Context, adverse: _Adverse) -> "Iterator[tuple[str, np.ndarray
     names: Sequence[str] = list(dict.fromkeys(regions["region"])) if len(regions) else []
     for name in names:
         yield name, adverse.covered & np.isin(ids, regions.loc[regions["region"] == name, "instance"])
-
-
-def _share(name: str, count: int, n: int, where: Where) -> Metric:
-    if not n:
-        return Metric(name=name, value=None, unit="share", n=0, where=where)
-    low, high = (float(x) for x in wilson(count / n, n))
-    return Metric(
-        name=name, value=count / n, low=low, high=high, interval="Wilson, 95 %, over adverse decisions", unit="share",
-        n=n, where=where,
-    )  # fmt: skip

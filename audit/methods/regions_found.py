@@ -203,7 +203,7 @@ class RegionsFound(Method):
             Refusal: the task that is read gives none.
         """
         tables = ctx.inputs.results["scores"].tables
-        drawn = [i for i, chosen in zip(ctx.sample.table.ids, ctx.sample.drawn, strict=True) if chosen]
+        drawn = list(ctx.sample.drawn_ids)
         if self.from_ is not None:
             costs = tables["counterfactuals"].groupby("instance")["cost"].mean().reindex(drawn).dropna()
             return list(costs.index), costs.to_numpy(dtype=np.float64)[:, None], [None]

@@ -17,11 +17,20 @@ from audit.core.plan import Part
 from audit.core.saliency import Probe, dips, probe
 from audit.core.saliency_layer import with_layer
 from audit.core.saliency_rows import Account, Picture, Pool, Rows, account
-from audit.core.saliency_summary import saliency_metrics, saliency_notes, saliency_tables
-from audit.core.table import Floats
+from audit.core.saliency_summary import (
+    part_metrics,
+    part_notes,
+    saliency_metrics,
+    saliency_notes,
+    saliency_tables,
+)
+from audit.core.table import Floats, joined
 
 PROBED = 8
 """Pictures that the head is probed with."""
+
+RAW = ("saliency_images", "saliency_edits", "saliency_cells", "saliency_areas", "saliency_parts")
+"""Tables with rows for single pictures."""
 
 CHOICES = (
     Choice("SP-01", "payoff", "prob", "unpublished; of the logit the closed form is exact"),
@@ -61,7 +70,8 @@ class SaliencyPartition(Method):
     Tables:
         saliency_images, saliency_edits, saliency_cells, saliency_areas: what became of each picture, each swap, each
         cell, and the areas under insertion and deletion. saliency_pairs: confusions. saliency_frequency: how often each
-        cell must change, over all, by confusion and by region. saliency_status. choices.
+        cell must change, over all, by confusion and by region. saliency_parts, saliency_part_frequency: the same by
+        named part, where `data.images.parts` names any. saliency_status. choices.
 
     Reference:
         Zhang, Yin, Lee: Towards Fine-Grained Interpretability, arXiv 2511.07974, as publicly described.
@@ -101,52 +111,63 @@ class SaliencyPartition(Method):
             row = int(ctx.sample.rows[misread[number]])
             told.append(self._one(ctx, row, pools, found, keep))
             if number < self.shown:
-                artefacts |= _pictures(ctx.inputs, number, row, told[-1].edits)
+                artefacts |= _pictures(ctx, number, row, told[-1].edits)
             ctx.tick(number + 1 - part.start, part.stop - part.start)
         tables = {
             "saliency_images": pd.DataFrame([one.image for one in told]),
             "saliency_edits": pd.DataFrame([row for one in told for row in one.edits]),
             "saliency_cells": pd.DataFrame([row for one in told for row in one.cells]),
             "saliency_areas": pd.DataFrame([row for one in told for row in one.areas]),
+            "saliency_parts": pd.DataFrame([row for one in told for row in one.parts]),
             "saliency_head": _head(found, size),
         }
         return Result(tables=tables, artefacts=artefacts)
 
     def _one(self, ctx: Context, row: int, pools: dict[int, Pool | None], found: Probe, keep: Floats) -> Account:
         """The account of the evaluation picture `row`; pools are made once for each class."""
-        images, classes = ctx.images, ctx.inputs.decision.classes
-        target, wrong = int(_actual(ctx.inputs)[row]), int(ctx.inputs.scores[row].argmax())
-        digest, instance = images.evaluate.digests[row], images.evaluate.ids[row]
+        images, classes, inputs = ctx.images, ctx.inputs.decision.classes, ctx.inputs
+        target = classes.index(inputs.evaluate.extra[inputs.target].iloc[row])
+        wrong = int(inputs.scores[row].argmax())
+        digest, instance = images.evaluate.digests[row], inputs.evaluate.ids[row]
         if target not in pools:
             pools[target] = self._pool(ctx, target, found)
         pool = pools[target]
-        if pool is not None and _holds(ctx.inputs, pool, digest):
+        if pool is not None and digest in pool.digests:
             pool = self._pool(ctx, target, found, without=digest)
         if pool is None:
             image = {"instance": instance, "true": classes[target], "predicted": classes[wrong]}
-            return Account({**image, "status": "no_reference", "edits": 0, "references": 0}, [], [], [])
+            return Account({**image, "status": "no_reference", "edits": 0, "references": 0}, [], [], [], [])
         maps = images.model.features(images.evaluate.read(np.array([row])))
         picture = Picture(instance, maps[0], wrong, target, classes)
-        return account(picture, pool, found, images.model.logits, keep, self.mending, ctx.rng)
+        told = account(picture, pool, found, images.model.logits, keep, self.mending, ctx.rng)
+        named = images.evaluate.parts
+        labels = None if named is None else named.labels(row)
+        return told if named is None or labels is None else told.by_part(labels, named.names, picture.size)
 
     def merge(self, inputs: Inputs, partials: Sequence[Result]) -> Result:
         """All pictures together: shares, frequencies of cells, confusions."""
         if inputs.sample is None:
             raise ValueError("pictures are of a sample, and there is none")
         raw = {
-            name: _joined([partial.tables[name] for partial in partials if name in partial.tables])
-            for name in ("saliency_images", "saliency_edits", "saliency_cells", "saliency_areas")
+            name: joined([partial.tables[name] for partial in partials if name in partial.tables])
+            for name in RAW
         }
         if not len(raw["saliency_images"]):
             message = "the model reads every picture of the sample rightly, so there is nothing to mend"
             return Result(status="not_applicable", message=message)
         head = next((p.tables["saliency_head"] for p in partials if "saliency_head" in p.tables), _head(None, (0, 0)))
         tables = {**raw, **saliency_tables(raw, inputs, self.few), "saliency_head": head}
-        metrics = saliency_metrics(raw, len(inputs.sample))
+        if inputs.images is None or inputs.images.evaluate.parts is None:
+            del tables["saliency_parts"]
+        by_part = tables.get("saliency_part_frequency", pd.DataFrame())
+        metrics = (*saliency_metrics(raw, len(inputs.sample)), *part_metrics(by_part))
         artefacts = {name: artefact for partial in partials for name, artefact in partial.artefacts.items()}
         tables["choices"] = choices_table(CHOICES, self._chosen())
         return Result(
-            metrics=metrics, tables=tables, artefacts=artefacts, notes=saliency_notes(raw, head, self.mending, metrics)
+            metrics=metrics,
+            tables=tables,
+            artefacts=artefacts,
+            notes=(*saliency_notes(raw, head, self.mending, metrics), *part_notes(by_part)),
         )
 
     def _probed(self, ctx: Context, misread: Ints) -> tuple[Probe, tuple[int, int]]:
@@ -195,7 +216,8 @@ class SaliencyPartition(Method):
                 break
         if not kept_rows:
             return None
-        return Pool.of(tuple(source.ids[r] for r in kept_rows), np.stack(kept_maps), found)
+        ids, digests = (tuple(values[r] for r in kept_rows) for values in (source.ids, source.digests))
+        return Pool.of(ids, np.stack(kept_maps), found, digests)
 
     def _chosen(self) -> dict[str, str]:
         mending = self.mending
@@ -232,22 +254,12 @@ def _references(inputs: Inputs) -> tuple[Images, "pd.Series[str]"]:
     return inputs.images.evaluate, inputs.evaluate.extra[inputs.target].reset_index(drop=True)
 
 
-def _holds(inputs: Inputs, pool: Pool, digest: str) -> bool:
-    """Whether the picture itself is among its references."""
-    source = _references(inputs)[0]
-    place = {instance: i for i, instance in enumerate(source.ids)}
-    return any(source.digests[place[instance]] == digest for instance in pool.ids)
-
-
-def _pictures(inputs: Inputs, number: int, row: int, edits: Rows) -> dict[str, Artefact]:
+def _pictures(ctx: Context, number: int, row: int, edits: Rows) -> dict[str, Artefact]:
     """The picture, and each reference that a cell was taken from, in the order of first use, as PNG files."""
-    if inputs.images is None:
-        return {}
-    source = _references(inputs)[0]
-    place = {instance: i for i, instance in enumerate(source.ids)}
-    files = {f"picture_{number}": _png(inputs.images.evaluate.picture(row))}
+    source = _references(ctx.inputs)[0]
+    files = {f"picture_{number}": _png(ctx.images.evaluate.picture(row))}
     for order, instance in enumerate(dict.fromkeys(str(edit["reference"]) for edit in edits)):
-        files[f"reference_{number}_{order}"] = _png(source.picture(place[instance]))
+        files[f"reference_{number}_{order}"] = _png(source.picture(source.ids.index(instance)))
     return files
 
 
@@ -275,10 +287,4 @@ def _head(found: Probe | None, size: tuple[int, int]) -> pd.DataFrame:
 
 
 def _empty() -> dict[str, pd.DataFrame]:
-    names = ("saliency_images", "saliency_edits", "saliency_cells", "saliency_areas")
-    return {name: pd.DataFrame() for name in names}
-
-
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    full = [table for table in tables if len(table)]
-    return pd.concat(full, ignore_index=True) if full else pd.DataFrame()
+    return {name: pd.DataFrame() for name in RAW}

@@ -8,9 +8,10 @@ from pydantic import Field, JsonValue
 
 from audit.core.counterfactuals import OPTIMAL
 from audit.core.evidence import Metric, Note, Result, Where
+from audit.core.measures import share_metric
 from audit.core.method import Context, Method, Refusal
 from audit.core.plan import Part
-from audit.core.stats import bootstrap_means, percentile_interval, wilson
+from audit.core.stats import bootstrap_means, percentile_interval
 from audit.core.table import Floats
 
 SLACK = 1e-6
@@ -62,7 +63,7 @@ class SearchGap(Method):
         """
         judged, proved = (ctx.inputs.results[name] for name in ("judged", "proved"))
         self._refuse_other_rules(judged, proved)
-        drawn = [i for i, drawn in zip(ctx.sample.table.ids, ctx.sample.drawn, strict=True) if drawn]
+        drawn = list(ctx.sample.drawn_ids)
         rows = pd.DataFrame(
             {
                 "distance": _nearest(judged).reindex(drawn),
@@ -101,12 +102,8 @@ class SearchGap(Method):
         where, n = Where(data="sample"), len(optimal)
         if not n:
             return ()
-        found = len(both)
-        low, high = (float(x) for x in wilson(found / n, n))
-        share = Metric(
-            name="found_share", value=found / n, low=low, high=high, interval="Wilson, 95 %, over rows with an optimum",
-            unit="share", n=n, where=where,
-        )  # fmt: skip
+        found, over = len(both), "rows with an optimum"
+        share = share_metric("found_share", found, n, where, over)
         total = float(both["optimum"].sum())
         if not found or total <= 0:
             return (share,)
@@ -118,12 +115,7 @@ class SearchGap(Method):
             interval=f"bootstrap over rows, {self.bootstrap} resamples, 95 %", unit="share", n=found, where=where,
         )  # fmt: skip
         close = int((values[:, 0] <= values[:, 1] * (1 + CLOSE) + SLACK).sum())
-        low, high = (float(x) for x in wilson(close / found, found))
-        within = Metric(
-            name="close_share", value=close / found, low=low, high=high,
-            interval="Wilson, 95 %, over rows with an optimum", unit="share", n=found, where=where,
-        )  # fmt: skip
-        return share, gap, within
+        return share, gap, share_metric("close_share", close, found, where, over)
 
     def _notes(self, rows: pd.DataFrame, both: pd.DataFrame, metrics: tuple[Metric, ...]) -> tuple[Note, ...]:
         by_name = {metric.name: metric for metric in metrics}

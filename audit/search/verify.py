@@ -31,12 +31,12 @@ from audit.core.counterfactuals import (
     to_frame,
 )
 from audit.core.evidence import Metric, Note, Result, Severity, Where
+from audit.core.measures import mean_metric, share_metric
 from audit.core.method import Context, Generator, Inputs, Sample
 from audit.core.model import Decision, Ints
 from audit.core.policy import Kind, Policy
 from audit.core.schema import FeatureSchema
-from audit.core.stats import wilson
-from audit.core.table import Floats, Table, decode, encode
+from audit.core.table import Floats, Table, decode, encode, joined
 
 Bools = NDArray[np.bool_]
 
@@ -113,8 +113,8 @@ def summarise(inputs: Inputs, generator: Generator, partials: Sequence[Result]) 
     if inputs.sample is None:
         raise ValueError("counterfactuals are of a sample, and there is none")
     sample = inputs.sample
-    found = _joined([partial.tables["counterfactuals"] for partial in partials])
-    status = _complete(sample, _joined([partial.tables["instance_status"] for partial in partials]))
+    found = joined([partial.tables["counterfactuals"] for partial in partials])
+    status = _complete(sample, joined([partial.tables["instance_status"] for partial in partials]))
     counts = sum(partial.tables["discarded"]["count"].to_numpy() for partial in partials)
     discarded = pd.DataFrame({"reason": REASONS, "count": counts})
     tables = {"counterfactuals": found, "instance_status": status, "discarded": discarded}
@@ -124,9 +124,8 @@ def summarise(inputs: Inputs, generator: Generator, partials: Sequence[Result]) 
     checked = _total(partials, CHECKED)
     metrics = _metrics(generator.constraint(inputs.policy), sample, found, status, checked)
     if generator.proves:
-        own = {i for i, drawn in zip(sample.table.ids, sample.drawn, strict=True) if drawn}
-        proved = int((status["instance"].isin(own) & (status["reason"] == OPTIMAL)).sum())
-        metrics += (_count("proved_optimal", proved, "rows", len(own)),)
+        proved = int((status["instance"].isin(sample.drawn_ids) & (status["reason"] == OPTIMAL)).sum())
+        metrics += (_count("proved_optimal", proved, "rows", len(sample.drawn_ids)),)
     notes = _notes(generator, {metric.name: metric for metric in metrics}, found, discarded) + generator.notes(inputs)
     searched = (status["status"] != "not_applicable").any()
     return Result(
@@ -230,12 +229,6 @@ def _statuses(rows: Table, found: Found, row: Ints, broken: dict[str, Bools], fi
     )
 
 
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The tables one below the other; empty ones say nothing of the types of their columns."""
-    full = [table for table in tables if len(table)]
-    return pd.concat(full, ignore_index=True) if full else tables[0]
-
-
 def _complete(sample: Sample, status: pd.DataFrame) -> pd.DataFrame:
     """One row for each row of the sample, in its order; those that were not searched are `not_applicable`."""
     searched = status.set_index("instance")
@@ -249,38 +242,27 @@ def _complete(sample: Sample, status: pd.DataFrame) -> pd.DataFrame:
         },
         columns=list(STATUS_COLUMNS),
     )
-    return _joined([status, extra]).set_index("instance").loc[list(sample.table.ids)].reset_index()
+    return joined([status, extra]).set_index("instance").loc[list(sample.table.ids)].reset_index()
 
 
 def _metrics(
     policy: Policy, sample: Sample, found: pd.DataFrame, status: pd.DataFrame, checked: int
 ) -> tuple[Metric, ...]:
-    drawn = {instance for instance, chosen in zip(sample.table.ids, sample.drawn, strict=True) if chosen}
+    drawn = sample.drawn_ids
     states = status.loc[status["instance"].isin(drawn), "status"]
     counts = {name: int((states == name).sum()) for name in STATUSES}
     searched = len(states) - counts["not_applicable"]
-    low, high = wilson(counts["found"] / max(searched, 1), searched)
-    wilson_text = "Wilson, 95 %, over rows drawn at random"
-    coverage = Metric(
-        name="coverage",
-        value=counts["found"] / searched if searched else None,
-        low=float(low) if searched else None,
-        high=float(high) if searched else None,
-        interval=wilson_text if searched else "",
-        unit="share",
-        n=searched,
-        where=Where(data="sample"),
-    )
+    where, over = Where(data="sample"), "instances with a counterfactual"
     by_instance = found.loc[found["instance"].isin(drawn)].groupby("instance")[["n_changed", "distance"]].mean()
     return (
-        coverage,
+        share_metric("coverage", counts["found"], searched, where, "rows drawn at random"),
         *(_count(name, counts[name], "rows", len(states)) for name in STATUSES),
         _count(CHECKED, checked, "count"),
         _count("discarded", checked - len(found), "count", checked),
         _count("counterfactuals", len(found), "count"),
         _count("violations", _violations(policy, sample.table, found, status), "count", len(found)),
-        _mean("mean_changed", by_instance["n_changed"].to_numpy(dtype=np.float64), "features"),
-        _mean("mean_distance", by_instance["distance"].to_numpy(dtype=np.float64), ""),
+        mean_metric("mean_changed", by_instance["n_changed"].to_numpy(dtype=np.float64), "features", where, over),
+        mean_metric("mean_distance", by_instance["distance"].to_numpy(dtype=np.float64), "", where, over),
     )
 
 
@@ -288,23 +270,6 @@ def _violations(policy: Policy, table: Table, found: pd.DataFrame, status: pd.Da
     """Published counterfactuals that break a constraint, read back from the table that is published."""
     read = Counterfactuals.from_tables(table, found, status)
     return len({violation.row for violation in policy.violations(table.codes[read.row], read.codes)})
-
-
-def _mean(name: str, values: Floats, unit: str) -> Metric:
-    """The mean over instances, with its normal interval; undefined without any."""
-    n = len(values)
-    middle = float(values.mean()) if n else None
-    half = 1.96 * float(values.std(ddof=1)) / n**0.5 if n > 1 else None
-    return Metric(
-        name=name,
-        value=middle,
-        low=middle - half if middle is not None and half is not None else None,
-        high=middle + half if middle is not None and half is not None else None,
-        interval="normal, 95 %, over instances with a counterfactual" if half is not None else "",
-        unit=unit,
-        n=n,
-        where=Where(data="sample"),
-    )
 
 
 def _count(name: str, value: int, unit: str, n: int | None = None) -> Metric:
