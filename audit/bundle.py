@@ -63,6 +63,7 @@ class Bundle:
         shutil.rmtree(self.root / "parts" / key if key else self.root / "parts", ignore_errors=True)
 
     def _put(self, folder: Path, task_id: str, kind: str, key: str, result: Result) -> Evidence:
+        tables = {name: parquet_bytes(table) for name, table in sorted(result.tables.items())}
         record = Evidence(
             id=task_id,
             kind=kind,
@@ -70,11 +71,11 @@ class Bundle:
             status=result.status,
             message=result.message,
             metrics=result.metrics,
-            tables=tuple(_table_record(folder, name, table) for name, table in sorted(result.tables.items())),
+            tables=tuple(_table_record(folder, name, result.tables[name], data) for name, data in tables.items()),
             artefacts=tuple(_artefact_record(folder, n, a) for n, a in sorted(result.artefacts.items())),
             notes=result.notes,
         )
-        files = {r.path: parquet_bytes(result.tables[r.name]) for r in record.tables}
+        files = {r.path: tables[r.name] for r in record.tables}
         files |= {r.path: result.artefacts[r.name].data for r in record.artefacts}
         files[(folder / "evidence.json").as_posix()] = pretty_json(record.model_dump(mode="json"))
         final = self.root / folder
@@ -240,10 +241,12 @@ def pretty_json(value: JsonValue | Mapping[str, Any]) -> bytes:
     return (text + "\n").encode("utf-8")
 
 
-def _table_record(folder: Path, name: str, table: pd.DataFrame) -> TableRecord:
+def _table_record(folder: Path, name: str, table: pd.DataFrame, data: bytes) -> TableRecord:
     path = (folder / f"{name}.parquet").as_posix()
-    return TableRecord(name=name, path=path, rows=len(table), columns=tuple(map(str, table.columns)))
+    columns = tuple(map(str, table.columns))
+    return TableRecord(name=name, path=path, rows=len(table), columns=columns, sha256=sha256(data))
 
 
 def _artefact_record(folder: Path, name: str, artefact: Artefact) -> ArtefactRecord:
-    return ArtefactRecord(name=name, path=(folder / name).as_posix(), media_type=artefact.media_type)
+    path = (folder / name).as_posix()
+    return ArtefactRecord(name=name, path=path, media_type=artefact.media_type, sha256=sha256(artefact.data))

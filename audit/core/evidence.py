@@ -85,6 +85,7 @@ class TableRecord(Frozen):
     path: str
     rows: int
     columns: tuple[str, ...]
+    sha256: str = ""
 
 
 class ArtefactRecord(Frozen):
@@ -93,6 +94,7 @@ class ArtefactRecord(Frozen):
     name: str
     path: str
     media_type: str
+    sha256: str = ""
 
 
 class Evidence(Frozen):

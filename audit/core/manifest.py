@@ -21,6 +21,22 @@ class InputRecord(Frozen):
     rows: int | None = None
 
 
+class Signed(Frozen):
+    """That a bundle is signed, so that a signature that was taken off is missed.
+
+    Attributes:
+        by: the name in the certificate of the signer.
+        certificate: SHA-256 of that certificate (DER).
+        report: SHA-256 of `report.pdf` with its signature; None where the bundle has no PDF.
+        unsigned_bytes: the length of `report.pdf` before it was signed; the signed file begins with exactly these.
+    """
+
+    by: str
+    certificate: str
+    report: str | None = None
+    unsigned_bytes: int | None = None
+
+
 class Manifest(Frozen):
     """The record of an audit.
 
@@ -28,7 +44,11 @@ class Manifest(Frozen):
         spec_name, spec: file name and text of the spec, verbatim.
         overrides: `--set key=value` as given.
         facts: what the report prints of the audit besides the evidence: the resolved spec sections, as plain data.
-        files: SHA-256 of every file of the bundle but this one and `run.json`, by path.
+        platform: system and kind of processor, as in "Linux x86_64".
+        lock: SHA-256 of the lock file that a frozen run was held to, or None.
+        files: SHA-256 of every file of the bundle but this one, its signature and `run.json`, by path; of a signed
+            PDF that of the file before it was signed.
+        signed: who signed the bundle, or None. Neither the id nor the payload rests on it.
     """
 
     format: int = FORMAT
@@ -42,15 +62,18 @@ class Manifest(Frozen):
     repository: dict[str, str | bool] | None = None
     inputs: tuple[InputRecord, ...] = ()
     packages: dict[str, str] = {}
+    platform: str = ""
+    lock: str | None = None
     cites: tuple[str, ...] = ()
     facts: dict[str, JsonValue] = {}
     plan: Plan
     files: dict[str, str] = {}
+    signed: Signed | None = None
 
     @property
     def payload(self) -> str:
         """One digest over everything that was computed: all files but those that are drawn from them."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", exclude={"signed"})
         content["files"] = {path: digest for path, digest in self.files.items() if path not in RENDERED}
         return sha256(canonical_json(content))
 
