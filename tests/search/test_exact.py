@@ -56,6 +56,13 @@ def test_it_agrees_with_trying_everything(make: int, tmp_path: Path, figure) -> 
     figure(f"exact: {MODELS[make].__name__}, rows as trying everything has them", str(dict(seen)))
 
 
+def test_a_step_that_ends_on_a_split_of_a_scaled_number(tmp_path: Path) -> None:
+    """The formula of the scaler put it on the other side than the model does."""
+    seen: Counter[str] = Counter()
+    agreed(172, tmp_path, seen)
+    assert seen["optimal"] == 2
+
+
 def test_rules_across_features_are_settled_by_trying_all(tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
     for seed in range(1000, 1000 + CASES // 5):

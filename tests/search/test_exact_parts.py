@@ -13,6 +13,7 @@ import xgboost as xgb
 from audit.core.counterfactuals import OPTIMAL, distance
 from audit.core.model import ADAPTERS, Allow, Source
 from audit.core.policy import FeatureRule
+from audit.models.scikit import FittedModel
 from audit.search.exact import Exact
 from audit.search.exact.knapsack import Way, cheapest
 from audit.search.exact.steps import UnreadableError, straight
@@ -182,6 +183,32 @@ def test_numbers_of_trees_go_to_the_nearest_side_of_a_split(kind: str, tmp_path:
         flips = inputs.decision.flipped(P, np.full(len(tried), before))
         least = distance(inputs.schema, np.broadcast_to(row, tried.shape), tried)[flips].min()
         assert distance(inputs.schema, row[None], found.codes[[i]])[0] == pytest.approx(least, abs=1e-6)
+
+
+def test_a_value_that_lies_on_a_split_goes_where_the_model_sends_it() -> None:
+    """A scaler moves the last of three equal steps to one side of the split or the other, by its rounding."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    beyond: list[bool] = []
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        step = float(rng.uniform(0.1, 3))
+        sizes = 0.1 * seed + step * np.arange(5)
+        # The split lies half way between the last two sizes of the data, which is where the third one is.
+        train = pd.DataFrame({"size": rng.choice(sizes[[0, 1, 2, 4]], 400)})
+        y = np.where(train["size"] > sizes[3], "yes", "no")
+        trees = HistGradientBoostingClassifier(max_iter=12, min_samples_leaf=5)
+        model = FittedModel(make_pipeline(StandardScaler(), trees).fit(train, y), ("no", "yes"), ("size",))
+        row = pd.DataFrame({"size": sizes[:1]})
+        rule = FeatureRule(change="increase", step=step, max=float(sizes[3]) + 1e-9)
+        inputs = toy_inputs(row, model, train=train, features={"size": rule})
+        found, _ = search_set(Exact(constraints="policy", combinations=0), inputs)
+        there = pd.DataFrame({"size": [min(float(sizes[0] + 3 * step), float(sizes[3]) + 1e-9)]})
+        beyond.append(bool(model.predict(there)[0, 1] >= 0.5))
+        assert (len(found.row), bool(found.proven[0])) == ((1, False) if beyond[-1] else (0, True)), seed
+    assert 0 < sum(beyond) < len(beyond)
 
 
 def test_steps_that_bend_numbers_are_not_straight() -> None:

@@ -1,6 +1,6 @@
 """Trees of a model, told anew in the codes of the audit, so that a solver of trees can take in its constraints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,9 @@ from audit.search.exact.steps import UnreadableError, straight
 
 MOST_NODES = 400_000
 """Nodes of all trees together, beyond which the solver is not tried."""
+
+ROUNDING = 1e-6
+"""What the formula of a scaler may be off by, as a share of the number and its range; where a split is, is asked."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class _Column:
     slope: float = 1.0
     shift: float = 0.0
     missing: float = np.nan
+
+    @property
+    def plain(self) -> bool:
+        """Whether the column is the number itself."""
+        return (self.slope, self.shift) == (1.0, 0.0)
 
 
 def columns_of(native: Native, policy: Policy, rows: Floats) -> list[_Column]:
@@ -97,6 +105,7 @@ class _Teller:
 
     columns: list[_Column]
     policy: Policy
+    cuts: Mapping[tuple[int, float], float]
     told: list[Any] = field(default_factory=list)
     total: int = 0
 
@@ -121,7 +130,7 @@ class _Teller:
         if column.table is None and node.categories is None:
             return self._number(tree, node, column)
         if column.table is None:
-            plain = self.policy.whole[column.feature] and (column.slope, column.shift) == (1.0, 0.0)
+            plain = self.policy.whole[column.feature] and column.plain
             if not plain or min(feature.low, self.policy.low[column.feature]) < 0:
                 raise UnreadableError(f"{feature.name} is split by category and is a number below 0 or with decimals")
             top = max(node.categories) + 1
@@ -134,11 +143,13 @@ class _Teller:
         return self._levels(tree, node, column.feature, left)
 
     def _number(self, tree: Any, node: Any, column: _Column) -> int:
-        if column.slope <= 0:
-            raise UnreadableError("a number is turned around before the model")
+        from treecf.ir.model import SplitOp
+
         gone = _goes_left(node, column.missing)
-        cut = (float(node.threshold) - column.shift) / column.slope
-        split = _Split(column.feature, cut, node.op, gone)
+        cut, op = float(node.threshold), node.op
+        if not column.plain:
+            cut, op = self.cuts[node.feature, cut], SplitOp.LE
+        split = _Split(column.feature, cut, op, gone)
         return self._fork(split, lambda: self._node(tree, node.left), lambda: self._node(tree, node.right))
 
     def _levels(self, tree: Any, node: Any, j: int, left: "np.ndarray[Any, np.dtype[np.bool_]]") -> int:
@@ -201,6 +212,46 @@ class _Teller:
         self.told[place] = replace(self.told[place], left=left, right=right)
 
 
+def _cuts(
+    native: Native, policy: Policy, row: Floats, columns: list[_Column], trees: Iterable[Any]
+) -> dict[tuple[int, float], float]:
+    """For each split of a scaled number the largest value of the feature on its left side, by column and threshold.
+
+    Found by halving, with the steps before the model asked for each value: what the formula of a scaler says is off
+    by a rounding, and a step or a whole number may lie on the split itself.
+
+    Raises:
+        UnreadableError: the steps do something else to the number than move and stretch it upwards.
+    """
+    nodes = [node for tree in trees for node in tree.nodes if node.feature is not None and node.categories is None]
+    nodes = [node for node in nodes if columns[node.feature].table is None and not columns[node.feature].plain]
+    splits = {(node.feature, float(node.threshold)): node.op.name == "LT" for node in nodes}
+    found = {key: key[1] for key in splits if not np.isfinite(key[1])}
+    keys = sorted(splits.keys() - found.keys())
+    at = [columns[column] for column, _ in keys]
+    feature, column = np.array([c.feature for c in at], dtype=np.int64), np.array([c for c, _ in keys], dtype=np.int64)
+    bar, strict = np.array([cut for _, cut in keys]), np.array([splits[key] for key in keys], dtype=bool)
+    every = np.arange(len(keys))
+
+    def left(values: Floats) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+        codes = np.repeat(row, len(keys), axis=0)
+        codes[every, feature] = values
+        seen = native.transform(decode(policy.schema, codes))[every, column]
+        return np.asarray(np.where(strict, seen < bar, seen <= bar))
+
+    if not keys:
+        return found
+    near = (bar - np.array([c.shift for c in at])) / np.array([c.slope for c in at])
+    width = np.array([policy.schema.features[c.feature].scale or 1.0 for c in at])
+    low, high = near - ROUNDING * (np.abs(near) + width), near + ROUNDING * (np.abs(near) + width)
+    if any(c.slope <= 0 for c in at) or not left(low).all() or left(high).any():
+        raise UnreadableError("a number is turned around or bent before the model")
+    while ((low < (middle := low + (high - low) / 2)) & (middle < high)).any():
+        below = left(middle)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return found | dict(zip(keys, low.tolist(), strict=True))
+
+
 def _goes_left(node: Any, value: float) -> bool:
     """Where a value of the column goes."""
     if np.isnan(value):
@@ -224,7 +275,8 @@ def retold(native: Native, policy: Policy, rows: Floats) -> Any:
         found = parse_model(native.estimator)
     except TreecfError as error:
         raise UnreadableError(f"treecf does not read the model: {error}") from error
-    teller = _Teller(columns_of(native, policy, rows), policy)
+    columns = columns_of(native, policy, rows)
+    teller = _Teller(columns, policy, _cuts(native, policy, rows[:1], columns, found.trees))
     features = policy.schema.features
     levels: Mapping[int, Any] = {
         j: CategoricalFeature(cardinality=len(f.levels)) for j, f in enumerate(features) if f.levels and not f.ordered
