@@ -184,3 +184,15 @@ def test_a_wrong_model_ends_in_a_message_with_the_line_of_the_spec(ask, case, tm
     model = DummyRegressor() if strategy == "regressor" else DummyClassifier(strategy=strategy)
     dump(model.fit(train[credit_case.FEATURES], np.arange(len(train)) % 2), folder / "model.skops")
     check(*ask(lambda spec: None, folder))
+
+
+def test_a_fault_of_ours_is_shown_whole_and_has_no_exit_code_of_a_verdict(monkeypatch, capsys):
+    def fails(*_: Any) -> None:
+        raise RuntimeError("never thought of")
+
+    monkeypatch.setattr("audit.cli.main.group", lambda **_: fails())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    assert "Traceback" in (said := capsys.readouterr().err)
+    assert "RuntimeError: never thought of" in said

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 
 import click
 
@@ -62,4 +63,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted; run the same command again to go on\n")
         code = 130
+    except Exception:  # noqa: BLE001 - a fault of ours: all is shown, under a code that no verdict has
+        traceback.print_exc()
+        code = 3
     sys.exit(code if isinstance(code, int) else 0)
