@@ -77,14 +77,9 @@ def test_an_interrupt_ends_with_130_and_a_word_and_the_next_run_goes_on(undistur
     expected, spec = undisturbed
     out = tmp_path / "out"
     line = [sys.executable, "-m", "audit", "run", str(spec), "-o", str(out), "-q", "--workers", str(workers)]
-    process = subprocess.Popen(
-        line,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
-    )
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # who tests in the background ignores Ctrl-C
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, heard)
     while process.poll() is None and not (out / "evidence").is_dir():
         time.sleep(0.02)
     time.sleep(0.2)
