@@ -36,6 +36,7 @@ test: setup  ## the tests, in under 10 minutes on 2 cores
 	$(PYTEST) -n 2 --dist loadfile
 
 accept: setup  ## every costly check at its full count; writes docs/acceptance.md
+	@scripts/browser-tools
 	$(BIN)/python tests/accept.py
 
 bench: setup  ## what audits cost, and our searches beside other libraries' (an hour; goes on where it was)
