@@ -1,0 +1,118 @@
+"""Signs a bundle: the PDF as readers of PDF check it (PAdES-B-B), and the manifest, which holds all other digests."""
+
+import asyncio
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from audit.bundle import Bundle, pretty_json
+from audit.core.base import sha256
+from audit.core.errors import BundleError, SpecError
+from audit.core.integrity import PDF, SIGNATURE
+from audit.core.manifest import Manifest, Signed
+
+if TYPE_CHECKING:
+    from pyhanko.sign.signers import SimpleSigner
+
+FIELD = "AuditSignature"
+"""The name of the invisible field that holds the signature of the PDF."""
+
+RESERVED = 16384
+"""Bytes kept free in the PDF for a signature with its certificates, in hexadecimal digits."""
+
+
+def sign(bundle: Bundle, signer: "SimpleSigner", *, replace: bool = False) -> Signed:
+    """Signs `report.pdf`, where there is one, and the manifest; the files keep what was recorded of them.
+
+    The signature of the PDF is appended, so that the unsigned file is its exact beginning and the recorded digest still
+    says what was drawn. The signature of the manifest is a file beside it.
+
+    Raises:
+        BundleError: the bundle was altered.
+        SpecError: it is signed, and the signature is not to be replaced.
+    """
+    manifest = bundle.manifest()
+    if manifest.signed is not None and not replace:
+        raise SpecError(f"{bundle.root.name}: is signed by {manifest.signed.by}; to sign it anew, say --replace")
+    pdf = _unsigned(bundle, manifest)
+    altered = [line for line in bundle.altered() if line.partition(":")[0] not in {PDF, SIGNATURE}]
+    if altered:
+        raise BundleError(altered)
+    signed_pdf = None if pdf is None else _signed_pdf(pdf, manifest, signer)
+    certificate: Any = signer.signing_cert
+    signed = Signed(
+        by=name_of(certificate),
+        certificate=certificate.sha256.hex(),
+        report=None if signed_pdf is None else sha256(signed_pdf),
+        unsigned_bytes=None if pdf is None else len(pdf),
+    )
+    content = pretty_json(manifest.model_copy(update={"signed": signed}).model_dump(mode="json"))
+    # In this order a run that is cut off leaves what `verify` names and `sign --replace` mends.
+    bundle.write(SIGNATURE, _detached(content, signer))
+    bundle.write("manifest.json", content)
+    if signed_pdf is not None:
+        bundle.write(PDF, signed_pdf)
+    return signed
+
+
+def unsign(bundle: Bundle) -> Manifest:
+    """Takes the signatures off a bundle; the manifest as it is then."""
+    manifest = bundle.manifest()
+    pdf = _unsigned(bundle, manifest)
+    bare = manifest.model_copy(update={"signed": None})
+    if pdf is not None:
+        bundle.write(PDF, pdf)
+    bundle.write("manifest.json", pretty_json(bare.model_dump(mode="json")))
+    (bundle.root / SIGNATURE).unlink(missing_ok=True)
+    return bare
+
+
+def name_of(certificate: Any) -> str:
+    """The name in a certificate: the common name, or all of the subject where there is none."""
+    subject = certificate.subject
+    return str(subject.native.get("common_name") or subject.human_friendly)
+
+
+def _unsigned(bundle: Bundle, manifest: Manifest) -> bytes | None:
+    """The PDF as it was drawn, None where the bundle has none.
+
+    Raises:
+        BundleError: it is not the one that the manifest records.
+    """
+    recorded = manifest.files.get(PDF)
+    if recorded is None:
+        return None
+    path = bundle.root / PDF
+    data = path.read_bytes() if path.is_file() else b""
+    length = manifest.signed.unsigned_bytes if manifest.signed else None
+    pdf = data if length is None else data[:length]
+    if sha256(pdf) != recorded:
+        raise BundleError([line for line in bundle.altered() if line.startswith(PDF)] or [f"{PDF}: was altered"])
+    return pdf
+
+
+def _signed_pdf(pdf: bytes, manifest: Manifest, signer: "SimpleSigner") -> bytes:
+    from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+    from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
+    from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner
+
+    settings = PdfSignatureMetadata(
+        field_name=FIELD,
+        md_algorithm="sha256",
+        subfilter=SigSeedSubFilter.PADES,
+        certify=True,
+        docmdp_permissions=MDPPerm.NO_CHANGES,
+        reason=f"Audit report {manifest.report_id}",
+    )
+    out = BytesIO()
+    PdfSigner(settings, signer).sign_pdf(IncrementalPdfFileWriter(BytesIO(pdf)), output=out, bytes_reserved=RESERVED)
+    data = out.getvalue()
+    if not data.startswith(pdf):
+        raise AssertionError("a signature is appended")
+    return data
+
+
+def _detached(content: bytes, signer: "SimpleSigner") -> bytes:
+    """A detached CMS signature (CAdES-B-B, DER)."""
+    made = asyncio.run(signer.async_sign_general_data(content, "sha256", detached=True, use_cades=True))
+    data: bytes = made.dump()
+    return data
