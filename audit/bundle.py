@@ -3,7 +3,8 @@
 import io
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,24 @@ from audit.core.base import canonical_json, sha256
 from audit.core.errors import BundleError
 from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
 from audit.core.finding import Finding, judge_gate
+from audit.core.integrity import SIGNATURE, differences
 from audit.core.manifest import RENDERED, Manifest
 from audit.core.waive import unwaived, waive
 from audit.core.waiver import Waiver
+from audit.disk import faults, held, settle_folder, write_through, write_whole
 
-UNRECORDED = frozenset({"manifest.json", "run.json"})
+UNRECORDED = frozenset({"manifest.json", "run.json", SIGNATURE})
 """Files whose digest the manifest cannot or must not hold."""
+
+
+STAGES = (".next", ".drawn")
+"""Folders inside a bundle in which the next one is made: by a run, and where only the report is drawn again."""
+
+PENDING = "pending.json"
+"""The file in them that says: all is there, and is now put in place."""
+
+PATIENCE = 10.0
+"""Seconds to wait for a process that is putting a bundle in place: it only renames files."""
 
 
 class Bundle:
@@ -32,9 +45,17 @@ class Bundle:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def place(self, path: str) -> Path:
+        """Where a file of the bundle is."""
+        return self.root / path
+
+    def target(self, path: str) -> Path:
+        """Where a file of the bundle is written."""
+        return self.root / path
+
     def evidence(self, key: str) -> Evidence | None:
         """The record of the task with this key, or None if it was not run, was cut off, or ended in an error."""
-        path = self.root / "evidence" / key / "evidence.json"
+        path = self.place(f"evidence/{key}/evidence.json")
         if not path.is_file():
             return None
         try:
@@ -53,14 +74,14 @@ class Bundle:
 
     def part(self, key: str, index: int) -> Result | None:
         """The result of one part, or None."""
-        path = self.root / "parts" / key / f"{index:06d}" / "evidence.json"
+        path = self.place(f"parts/{key}/{index:06d}/evidence.json")
         if not path.is_file():
             return None
         return self.result(Evidence.model_validate_json(path.read_bytes()))
 
     def drop_parts(self, key: str | None = None) -> None:
         """Forgets the parts of a task that is whole, or all parts."""
-        shutil.rmtree(self.root / "parts" / key if key else self.root / "parts", ignore_errors=True)
+        shutil.rmtree(self.target(f"parts/{key}" if key else "parts"), ignore_errors=True)
 
     def _put(self, folder: Path, task_id: str, kind: str, key: str, result: Result) -> Evidence:
         tables = {name: parquet_bytes(table) for name, table in sorted(result.tables.items())}
@@ -78,21 +99,35 @@ class Bundle:
         files = {r.path: tables[r.name] for r in record.tables}
         files |= {r.path: result.artefacts[r.name].data for r in record.artefacts}
         files[(folder / "evidence.json").as_posix()] = pretty_json(record.model_dump(mode="json"))
-        final = self.root / folder
-        scratch = final.with_name(f".{final.name}-{uuid4().hex}")
-        scratch.mkdir(parents=True)
-        for path, data in files.items():
-            (scratch / Path(path).name).write_bytes(data)
-        shutil.rmtree(final, ignore_errors=True)
-        scratch.rename(final)
+        self._write_folder(self.target(folder.as_posix()), {Path(path).name: data for path, data in files.items()})
         return record
+
+    def _write_folder(self, final: Path, files: Mapping[str, bytes]) -> None:
+        """Writes a folder, whole or not at all.
+
+        Raises:
+            WriteError: the disk refuses it; nothing is left of the attempt.
+        """
+        scratch = final.with_name(f".{uuid4().hex}.tmp")
+        with faults(final):
+            scratch.mkdir(parents=True)
+            try:
+                for name, data in files.items():
+                    write_through(scratch / name, data)
+                settle_folder(scratch)
+                shutil.rmtree(final, ignore_errors=True)
+                scratch.rename(final)
+            except BaseException:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise
+            settle_folder(final.parent)
 
     def result(self, record: Evidence) -> Result:
         """The result of a task as the task that reads it sees it."""
         return Result(
             metrics=record.metrics,
             tables={table.name: self.table(table) for table in record.tables},
-            artefacts={a.name: Artefact((self.root / a.path).read_bytes(), a.media_type) for a in record.artefacts},
+            artefacts={a.name: Artefact(self.place(a.path).read_bytes(), a.media_type) for a in record.artefacts},
             notes=record.notes,
             status=record.status,
             message=record.message,
@@ -100,15 +135,16 @@ class Bundle:
 
     def table(self, record: TableRecord) -> pd.DataFrame:
         """A table by its record."""
-        frame: pd.DataFrame = pq.read_table(self.root / record.path).to_pandas()
+        frame: pd.DataFrame = pq.read_table(self.place(record.path)).to_pandas()
         return frame
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a file at the top of the bundle, whole or not at all."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        scratch = self.root / f".{name}-{uuid4().hex}"
-        scratch.write_bytes(data)
-        Path(scratch).replace(self.root / name)
+        """Writes a file at the top of the bundle, whole or not at all.
+
+        Raises:
+            WriteError: the disk refuses it.
+        """
+        write_whole(self.target(name), data)
 
     def write_manifest(self, manifest: Manifest) -> Manifest:
         """Writes the manifest with the digests of all files that are there now."""
@@ -122,7 +158,8 @@ class Bundle:
         Raises:
             BundleError: there is none, or it cannot be read.
         """
-        path = self.root / "manifest.json"
+        path = self.place("manifest.json")
+        self._settled()
         if not path.is_file():
             raise BundleError(f"{self.root}: no manifest.json: this is not a bundle, or its run did not end")
         try:
@@ -132,13 +169,26 @@ class Bundle:
             where = ".".join(str(step) for step in first["loc"])
             raise BundleError(f"{path}: not a manifest: {where}: {first['msg']}") from error
 
+    def _settled(self) -> None:
+        """Waits for a process that is putting a bundle in place here.
+
+        Raises:
+            BundleError: it was cut off, and the files are partly of the one bundle and partly of the other.
+        """
+        pending, end = [self.root / stage / PENDING for stage in STAGES], time.monotonic() + PATIENCE
+        while any(path.is_file() for path in pending):
+            if not held(self.root) or time.monotonic() > end:
+                text = f"{self.root}: a run was cut off while it put its files in place; `audit render` ends it"
+                raise BundleError(text)
+            time.sleep(0.01)
+
     def results(self) -> dict[str, Any]:
         """`results.json` as plain data.
 
         Raises:
             BundleError: it is missing or not JSON.
         """
-        path = self.root / "results.json"
+        path = self.place("results.json")
         try:
             content: dict[str, Any] = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -158,33 +208,38 @@ class Bundle:
         """The evidence of `results.json`, in the order of the plan."""
         keys: list[Evidence] = []
         for entry in self.results()["evidence"]:
-            path = self.root / "evidence" / entry["key"] / "evidence.json"
+            path = self.place(f"evidence/{entry['key']}/evidence.json")
             keys.append(Evidence.model_validate_json(path.read_bytes()))
         return tuple(keys)
 
     def files(self) -> Iterator[str]:
-        """Paths of all files of the bundle, relative to it, sorted; scratch files and parts are not of it."""
-        for path in sorted(self.root.rglob("*")):
-            relative = path.relative_to(self.root)
-            hidden = any(step.startswith(".") for step in relative.parts)
-            if path.is_file() and not hidden and relative.parts[0] != "parts":
-                yield relative.as_posix()
+        """Paths of all files of the bundle, relative to it, sorted; what is hidden, and parts, are not of it."""
+        yield from files_below(self.root, {"parts"})
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of every file that a manifest holds."""
-        return {name: sha256((self.root / name).read_bytes()) for name in self.files() if name not in UNRECORDED}
+        return {name: sha256(self.place(name).read_bytes()) for name in self.files() if name not in UNRECORDED}
 
     def altered(self) -> list[str]:
-        """What does not match the manifest: one sentence per file; empty if all is as recorded."""
-        recorded, present = self.manifest().files, self.digests()
-        gone = [f"{name}: recorded in the manifest, but missing" for name in recorded if name not in present]
-        new = [f"{name}: not recorded in the manifest" for name in present if name not in recorded]
-        other = [
-            f"{name}: holds {digest[:12]}…, the manifest says {recorded[name][:12]}…"
-            for name, digest in present.items()
-            if name in recorded and recorded[name] != digest
-        ]
-        return sorted(gone + new + other)
+        """What does not match the manifest: one sentence per file; empty if all is as recorded.
+
+        A bundle that is replaced while it is read is read again.
+        """
+        while True:
+            manifest = self.manifest()
+            try:
+                lines = self._altered(manifest)
+            except FileNotFoundError:  # it was there a moment ago
+                continue
+            if lines == [] or self.manifest() == manifest:
+                return lines
+
+    def _altered(self, manifest: Manifest) -> list[str]:
+        signature = self.place(SIGNATURE)
+        present = self.digests()
+        if signature.is_file():
+            present[SIGNATURE] = sha256(signature.read_bytes())
+        return differences(manifest, present, [name for name in self.files() if self.place(name).is_symlink()])
 
     def contradictions(self) -> list[str]:
         """Where the recorded files do not agree with one another, as after an edit with rewritten digests.
@@ -209,7 +264,7 @@ class Bundle:
         as_of = date.fromisoformat(manifest.as_of) if manifest.as_of else None
         if waive(unwaived(self.findings()), self.waivers(), as_of) != list(self.findings()):
             wrong.append("results.json: what is waived does not follow from the waivers of the spec and the date")
-        texts = [self.root / name for name in RENDERED if name != "report.pdf"]
+        texts = [self.place(name) for name in RENDERED if name != "report.pdf"]
         wrong += [
             f"{path.name}: does not bear the id {manifest.report_id}, which follows from the manifest"
             for path in texts
@@ -224,6 +279,15 @@ class Bundle:
                 shutil.rmtree(path, ignore_errors=True)
         for path in self.root.glob(".*-*"):
             path.unlink(missing_ok=True)
+
+
+def files_below(root: Path, apart: Collection[str]) -> Iterator[str]:
+    """Paths of all files below a folder, sorted, but those that are hidden or lie `apart` at its top."""
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        hidden = any(step.startswith(".") for step in relative.parts)
+        if path.is_file() and not hidden and relative.parts[0] not in apart:
+            yield relative.as_posix()
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

@@ -14,17 +14,26 @@ def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...]) -> int:
 
     It needs no model, no data and no plug-ins.
     """
-    from audit.bundle import Bundle
+    from audit.bundle import PENDING, STAGES, Bundle
     from audit.core.errors import BundleError
     from audit.core.manifest import RENDERED
+    from audit.disk import hold
+    from audit.draft import DRAWN, Draft
     from audit.report import export, render
 
-    found = Bundle(bundle)
-    manifest = found.manifest()
-    altered = [line for line in found.altered() if line.partition(":")[0] not in RENDERED]
-    if altered:
-        raise BundleError(altered)
-    for name in [*render(found, formats or ("html", "pdf")), *export(found)]:
+    if not any((bundle / stage / PENDING).is_file() for stage in STAGES):
+        Bundle(bundle).manifest()  # a folder that is none is not to be written into
+    with hold(bundle):
+        found = Draft(bundle, DRAWN)
+        found.begin()
+        manifest = found.manifest()
+        altered = [line for line in found.altered() if line.partition(":")[0] not in RENDERED]
+        if altered:
+            raise BundleError(altered)
+        with found.scratch():
+            names = [*render(found, formats or ("html", "pdf")), *export(found)]
+        found.write_manifest(manifest)
+        found.commit()
+    for name in names:
         click.echo(str(bundle / name))
-    found.write_manifest(manifest)
     return 0

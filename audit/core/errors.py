@@ -4,6 +4,7 @@ AuditError
 ├── SpecError     the spec or the usage is wrong                       exit 2
 ├── ModelError    the model cannot be read, or answers nonsense        exit 3
 ├── DataError     the data cannot be read, or cannot be audited        exit 3
+├── WriteError    the disk refuses, or another run has the folder      exit 3
 └── BundleError   a bundle is damaged or was altered                   exit 4
 
 Anything else that is raised is a fault of ours and shows its traceback.
@@ -34,6 +35,10 @@ class ModelError(AuditError):
 
 class DataError(AuditError):
     """The data cannot be read or audited."""
+
+
+class WriteError(AuditError):
+    """A bundle cannot be written: the disk refuses, or another process writes into the same folder."""
 
 
 class BundleError(AuditError):

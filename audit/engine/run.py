@@ -5,6 +5,7 @@ import platform
 import socket
 import time
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from audit import __version__
 from audit.bundle import Bundle, pretty_json
 from audit.core.base import canonical_json, sha256
-from audit.core.errors import BundleError, ModelError, SpecError
+from audit.core.errors import AuditError, BundleError, ModelError, SpecError
 from audit.core.evidence import Evidence, Note, Result
 from audit.core.finding import Finding, OpinionWord, judge_gate, note_findings, strongest_opinion
 from audit.core.manifest import Manifest
@@ -24,6 +25,8 @@ from audit.core.model import Allow
 from audit.core.plan import Part, Plan
 from audit.core.sample import SampleSettings, ScoreCheck, draw
 from audit.core.waive import waive
+from audit.disk import LOCK, faults, hold
+from audit.draft import STAGE, Draft
 from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.files import existing, said
 from audit.engine.load import Loading, load_inputs
@@ -81,8 +84,19 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
     begun = time.time()
     loaded = load_spec(Path(spec), options.overrides)
     _opinion_text(loaded)  # a missing file is said before the work, not after it
-    bundle = _open_bundle(out, loaded)
+    _check_output(out, loaded)
     _check_previous(out, options.against)
+    with hold(out):
+        bundle = Draft(out)
+        bundle.begin()
+        outcome = _run(bundle, loaded, options, progress)
+        bundle.write("run.json", pretty_json(_run_record(begun)))
+        bundle.commit()
+    return outcome
+
+
+def _run(bundle: Draft, loaded: Loaded, options: Options, progress: Progress) -> Outcome:
+    """The audit, with all its files, in a bundle that is not yet in place."""
     with threadpool_limits(1):
         loading = load_inputs(loaded, options.allow)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
@@ -90,34 +104,41 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
         _sample(plan, loaded, loading, bundle, progress)
     workers = options.workers or loaded.spec.run.workers
     remote = run_remote if workers > 1 else None
-    executor = pool(workers, loaded.path, options.overrides, options.allow, out, plan) if remote else Here()
+    executor = pool(workers, loaded.path, options.overrides, options.allow, bundle.root, plan) if remote else Here()
     try:
         compute = submit_to(executor, remote, progress)
         evidence = Schedule(plan, loading.inputs, bundle, progress, compute).run(wanted)
+    except BrokenExecutor as error:
+        stop(executor)
+        raise AuditError(KILLED) from error
     except BaseException:
         stop(executor)
         raise
     executor.shutdown()
     records = (_spec_evidence(loaded, loading, bundle), *evidence.values())
-    outcome = _conclude(bundle, loaded, loading, plan, records, options)
-    bundle.write("run.json", pretty_json(_run_record(begun)))
-    return outcome
+    return _conclude(bundle, loaded, loading, plan, records, options)
 
 
-def _open_bundle(out: Path, loaded: Loaded) -> Bundle:
-    """The bundle in a folder that is new, empty, or that of an earlier run of the same audit."""
-    bundle = Bundle(out)
-    if out.exists() and not out.is_dir():
-        raise SpecError(f"--output {out.name}: is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()):
-        if (out / "manifest.json").is_file():
-            earlier = bundle.manifest().facts.get("audit")
-            name = earlier.get("id") if isinstance(earlier, dict) else None
-            if name != loaded.spec.audit.id:
-                raise SpecError(f"--output {out.name}: holds the audit {name!r}; name another folder, or remove it")
-        elif not any((out / name).is_dir() for name in ("evidence", "parts")):
-            raise SpecError(f"--output {out.name}: holds files that are no bundle; name another folder")
-    return bundle
+KILLED = (
+    "a worker process was killed, by the system where memory ran out, or by hand; what was done is kept: run the same "
+    "command again to go on, with fewer --workers if memory is short"
+)
+
+
+def _check_output(out: Path, loaded: Loaded) -> None:
+    """Refuses a folder that is not new, empty, or that of an earlier run of the same audit."""
+    with faults(out):
+        there = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+        if out.exists() and not out.is_dir():
+            raise SpecError(f"--output {out}: is a file; name a folder")
+    if "manifest.json" in there:
+        earlier = Draft(out).manifest().facts.get("audit")
+        name = earlier.get("id") if isinstance(earlier, dict) else None
+        if name != loaded.spec.audit.id:
+            raise SpecError(f"--output {out}: holds the audit {name!r}; name another folder, or remove it")
+    elif STAGE not in there and set(there) - {LOCK}:
+        shown = ", ".join(there[:3]) + (", …" if len(there) > 3 else "")
+        raise SpecError(f"--output {out}: holds files that are no bundle ({shown}); name another folder")
 
 
 def _check_previous(out: Path, previous: Path | None) -> None:
@@ -176,7 +197,7 @@ def _spec_evidence(loaded: Loaded, loading: Loading, bundle: Bundle) -> Evidence
 
 
 def _conclude(
-    bundle: Bundle, loaded: Loaded, loading: Loading, plan: Plan, records: Sequence[Evidence], options: Options
+    bundle: Draft, loaded: Loaded, loading: Loading, plan: Plan, records: Sequence[Evidence], options: Options
 ) -> Outcome:
     """Judges the gates, writes results, manifest and report."""
     findings = [*(judge_gate(gate, records) for gate in loaded.spec.gates), *note_findings(records)]
@@ -197,13 +218,13 @@ def _conclude(
     bundle.write("results.json", pretty_json(results))
     bundle.drop_parts()
     bundle.prune({record.key for record in records})
-    (bundle.root / CHANGES).unlink(missing_ok=True)
     manifest = bundle.write_manifest(_manifest(loaded, loading, plan, audit, opinion, options))
     if options.against is not None:
         bundle.write(CHANGES, pretty_json(diff(Bundle(options.against), bundle).undated().model_dump(mode="json")))
         manifest = bundle.write_manifest(manifest)
     export(bundle)
-    reports = render(bundle, loaded.spec.report.formats)
+    with bundle.scratch():
+        reports = render(bundle, loaded.spec.report.formats)
     bundle.write_manifest(manifest)
     return Outcome(bundle.root, tuple(records), tuple(findings), tuple(reports), exit_code(records, findings))
 

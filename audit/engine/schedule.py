@@ -3,11 +3,11 @@
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 
 from audit.bundle import Bundle
-from audit.core.errors import AuditError
+from audit.core.errors import AuditError, WriteError
 from audit.core.evidence import Evidence, Result, Status
 from audit.core.method import Inputs, Refusal
 from audit.core.plan import Part, Plan, Task
@@ -17,6 +17,9 @@ from audit.engine.workers import with_results
 
 REMEDIED = "remedied"
 """What metrics of a model that a remedy made say under `where.model`."""
+
+STOPPING = (WriteError, BrokenExecutor)
+"""What is no fault of a method, and ends the run: the disk refuses, or a worker was killed."""
 
 Compute = Callable[[Task, Part, Inputs], Future[Result]]
 
@@ -89,6 +92,8 @@ class Schedule:
                 self._end(task, Result(status="not_applicable", message=reason))
             else:
                 self._submit(task, inputs)
+        except STOPPING:
+            raise
         except Exception as error:  # noqa: BLE001 - a method that cannot even be split is a failing method
             self._end(task, _failure(error))
 
@@ -124,6 +129,8 @@ class Schedule:
             return
         try:
             partial = future.result()
+        except STOPPING:
+            raise
         except Exception as error:  # noqa: BLE001 - a failing method becomes evidence, and the run goes on
             self._end(running.task, _failure(error))
             return

@@ -1,10 +1,13 @@
 """Where parts are computed: in this process, or in a local pool of processes."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from audit.core.method import METHODS, Inputs
 from audit.core.model import Allow
 from audit.core.plan import Part, Plan, Task
 from audit.core.sample import sampled
+from audit.draft import Draft
 from audit.engine.execute import run_part
 from audit.engine.load import load_inputs, remedied
 from audit.spec.load import load_spec
@@ -70,9 +74,18 @@ def stop(executor: Executor) -> None:
     executor.shutdown(cancel_futures=True)
 
 
+def _end_with_parent() -> None:
+    """Ends this process when the main one ends, however that ends: a pool would wait for its word for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
 def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker["inputs"] = load_inputs(load_spec(path, overrides), allow).inputs
-    _worker["bundle"] = Bundle(out)
+    _worker["bundle"] = Draft(out)
     _worker["plan"] = plan
 
 
@@ -107,4 +120,4 @@ def _with_model(inputs: Inputs, remedy: str, record: Evidence, bundle: Bundle) -
     """The inputs with the model that a remedy left in the bundle."""
     wanted = METHODS.classes()[remedy].remedy
     (artefact,) = (artefact for artefact in record.artefacts if artefact.name == wanted)
-    return remedied(inputs, bundle.root / artefact.path, artefact.media_type)
+    return remedied(inputs, bundle.place(artefact.path), artefact.media_type)

@@ -58,7 +58,7 @@ def sections(diff: Diff) -> Iterator[Section]:
 
 def previous(source: Source) -> Iterator[Block]:
     """S19: what changed since the previous audit, where one was given."""
-    path = source.bundle.root / CHANGES
+    path = source.bundle.place(CHANGES)
     if not path.is_file():
         return
     diff = Diff.model_validate_json(path.read_bytes())

@@ -56,7 +56,7 @@ def test_a_killed_run_that_is_run_again_ends_with_the_same_bundle(undisturbed, t
         line = [sys.executable, "-m", "audit", "run", str(spec), "-o", str(out), "-q", "--workers", str(1 + number % 2)]
         process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         tasks, later = moments.randint(0, 8), moments.uniform(0, 0.4)
-        while process.poll() is None and len(list(out.glob("evidence/*/evidence.json"))) < tasks:
+        while process.poll() is None and len(list(out.glob(".next/evidence/*/evidence.json"))) < tasks:
             time.sleep(0.01)
         time.sleep(later)
         if process.poll() is None:
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_with_130_and_a_word_and_the_next_run_goes_on(undistur
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # who tests in the background ignores Ctrl-C
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     signal.signal(signal.SIGINT, heard)
-    while process.poll() is None and not (out / "evidence").is_dir():
+    while process.poll() is None and not (out / ".next" / "evidence").is_dir():
         time.sleep(0.02)
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)

@@ -1,0 +1,174 @@
+"""A bundle while it is written: nothing of the one before is touched until the new one is whole.
+
+What a run computes lies in `.next`, inside the folder, and is the cache of the run that goes on; where only the report
+is drawn again, it lies in `.drawn`. `commit` puts it in place. First it writes down what it is about to do; from then
+on the new bundle is settled, and whoever opens the folder next, after a kill or a power cut, finishes it.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from audit.bundle import PENDING, STAGES, Bundle, files_below
+from audit.core.integrity import SIGNATURE
+from audit.core.manifest import RENDERED
+from audit.disk import faults, settle_folder, write_whole
+
+STAGE, DRAWN = STAGES
+
+OURS = ("results.json", "changes.json", SIGNATURE, *RENDERED)
+"""Files at the top that a run makes, or not; those of the run before go."""
+
+
+APART = frozenset({"parts", "tmp", "trash", "done", PENDING})
+"""What lies in the stage and is not of the new bundle."""
+
+
+class Draft(Bundle):
+    """A bundle that is written. To read it is to read what it will be; all others see the one before."""
+
+    def __init__(self, root: Path, stage: str = STAGE) -> None:
+        super().__init__(root)
+        self.stage = root / stage
+        self.gone: frozenset[str] = frozenset()
+        self.keys: frozenset[str] | None = None
+
+    def begin(self) -> None:
+        """Finishes what a killed process was about to put in place, and clears away what it left half made."""
+        with faults(self.root):
+            for stage in STAGES:
+                finish(self.root, stage)
+            self.stage.mkdir(parents=True, exist_ok=True)
+            for path in self.stage.iterdir():
+                if path.name not in {"evidence", "parts"}:
+                    _remove(path)
+            for folder in ("evidence", *(f"parts/{key.name}" for key in self.stage.glob("parts/*"))):
+                for scratch in self.stage.glob(f"{folder}/.*"):
+                    _remove(scratch)
+        self.gone = frozenset(OURS) if self.stage.name == STAGE else frozenset()
+
+    def _settled(self) -> None:
+        """Nobody else writes here."""
+
+    def place(self, path: str) -> Path:
+        """Where a file of the new bundle is now."""
+        staged = self.stage / path
+        return staged if path in self.gone or staged.exists() else self.root / path
+
+    def target(self, path: str) -> Path:
+        """Where a file of the new bundle is written."""
+        return self.stage / path
+
+    def files(self) -> Iterator[str]:
+        """Paths of all files that the new bundle will have."""
+        staged = set(files_below(self.stage, APART))
+        kept = {path for path in super().files() if path not in self.gone and self._wanted(path)}
+        yield from sorted(staged | kept)
+
+    def _wanted(self, path: str) -> bool:
+        folder, _, rest = path.partition("/")
+        return folder != "evidence" or self.keys is None or rest.partition("/")[0] in self.keys
+
+    def prune(self, keys: Iterable[str]) -> None:
+        """Leaves evidence out of the new bundle that is not of this plan."""
+        self.keys = frozenset(keys)
+        for path in self.stage.glob("evidence/*"):
+            if path.name not in self.keys:
+                _remove(path)
+
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """While this holds, temporary files of all libraries lie in the folder: a kill leaves none anywhere else."""
+        folder = (self.stage / "tmp").resolve()
+        with faults(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        before, env = tempfile.tempdir, os.environ.get("TMPDIR")
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+        try:
+            with faults(folder):
+                yield
+        finally:
+            tempfile.tempdir = before
+            if env is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = env
+
+    def commit(self) -> None:
+        """Puts the new bundle in place of the one before.
+
+        Raises:
+            WriteError: the disk refuses; where it had not begun, the bundle before is as it was.
+        """
+        plan = {"gone": sorted(self.gone), "keys": None if self.keys is None else sorted(self.keys)}
+        with faults(self.root):  # before there is no way back: a folder can need room
+            (self.stage / "trash").mkdir(exist_ok=True)
+            (self.root / "evidence").mkdir(exist_ok=True)
+        write_whole(self.stage / PENDING, json.dumps(plan).encode("utf-8"))
+        with faults(self.root):
+            finish(self.root, self.stage.name)
+
+
+def finish(root: Path, name: str) -> None:
+    """Puts in place what a bundle is about to become, if there is any such thing; may be cut off and called again."""
+    stage = root / name
+    if not (stage / PENDING).is_file():
+        return
+    plan = json.loads((stage / PENDING).read_bytes())
+    trash = stage / "trash"
+    trash.mkdir(exist_ok=True)
+    (root / "evidence").mkdir(exist_ok=True)
+    for folder in sorted(stage.glob("evidence/*")):
+        there = root / "evidence" / folder.name
+        if not folder.name.startswith(".") and not _alike(folder, there):  # what is the same is never away
+            _retire(there, trash)
+            folder.rename(there)
+    staged = [p for p in sorted(stage.iterdir()) if p.is_file() and p.name != PENDING and not p.name.startswith(".")]
+    for path in sorted(staged, key=lambda path: path.name == "manifest.json"):  # the manifest is the last
+        path.replace(root / path.name)
+    _drop(root, plan, stage)
+    settle_folder(root / "evidence")
+    settle_folder(root)
+    (stage / PENDING).rename(stage / "done")  # before the rest goes: what is left of it is then no plan
+    _remove(stage)
+
+
+def _drop(root: Path, plan: dict[str, list[str] | None], stage: Path) -> None:
+    """Removes what the new bundle, whose manifest is in place, does not have."""
+    recorded = json.loads((root / "manifest.json").read_bytes())["files"]
+    for name in plan["gone"] or ():
+        if name not in recorded:
+            (root / name).unlink(missing_ok=True)
+    keys = plan["keys"]
+    for folder in (root / "evidence").iterdir() if keys is not None else ():
+        if folder.name not in (keys or ()):
+            _retire(folder, stage / "trash")
+    _remove(root / "parts")  # of versions that kept them there
+    for path in root.glob(".*.tmp"):
+        _remove(path)
+
+
+def _alike(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files."""
+    names = sorted(path.name for path in one.iterdir())
+    if not other.is_dir() or sorted(path.name for path in other.iterdir()) != names:
+        return False
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def _retire(folder: Path, trash: Path) -> None:
+    """Takes a folder away in one step."""
+    if folder.exists():
+        _remove(trash / folder.name)
+        folder.rename(trash / folder.name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
