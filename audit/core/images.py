@@ -2,16 +2,63 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from itertools import combinations
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from audit.core.base import Frozen
 from audit.core.errors import ModelError
 from audit.core.model import ImageModel, Ints, Pixels
 from audit.core.table import Floats
+
+REST = "rest of the picture"
+"""What belongs to no named part."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+BoxShares = tuple[Share, Share, Share, Share]
+
+
+class PartSettings(Frozen):
+    """Named parts of the evaluation pictures: rectangles, or a label map for each picture.
+
+    Attributes:
+        boxes: by name the rectangle [top, left, bottom, right], as shares of the picture that the model is given; no
+            two may overlap.
+        masks: a folder with a label map for each picture, under the path of the picture but ending in .png; or an .npz
+            with `masks` (n, height, width), in the order of the pictures. A label map is as large as its picture
+            before it is resized and cropped. Pictures without one have no parts.
+        names: by name the number that stands for the part in the label maps; 0 is what has no name.
+    """
+
+    boxes: dict[str, BoxShares] = {}
+    masks: str | None = None
+    names: dict[str, Annotated[int, Field(ge=0, le=65_535)]] = {}
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if bool(self.boxes) == (self.masks is not None):
+            raise ValueError("give either `boxes`, or `masks` with `names`")
+        if (self.masks is not None) != bool(self.names):
+            raise ValueError("`masks` and `names` belong together: the maps hold numbers, `names` says what they mean")
+        if REST in {*self.boxes, *self.names}:
+            raise ValueError(f"{REST!r} is what has no name; give the part another name")
+        if len(set(self.names.values())) < len(self.names):
+            raise ValueError("two names stand for the same number; a number is one part")
+        for name, (top, left, bottom, right) in self.boxes.items():
+            if top >= bottom or left >= right:
+                raise ValueError(f"the box {name!r} is empty; a box is [top, left, bottom, right], each from 0 to 1")
+        for (one, a), (other, b) in combinations(self.boxes.items(), 2):
+            if max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3]):
+                raise ValueError(f"the boxes {one!r} and {other!r} overlap; a place is in one part only")
+        return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts."""
+        return tuple(self.boxes or self.names)
 
 
 class ImageSettings(Frozen):
@@ -29,6 +76,7 @@ class ImageSettings(Frozen):
         mean, std: one number for each channel, on the scale from 0 to 1.
         max_pixels: pictures with more are not decoded.
         batch: pictures that are held at once.
+        parts: named parts of the evaluation pictures, by which results are then told.
     """
 
     column: str | None = None
@@ -40,6 +88,21 @@ class ImageSettings(Frozen):
     std: tuple[float, ...] = (1.0,)
     max_pixels: int = Field(default=50_000_000, ge=1)
     batch: int = Field(default=64, ge=1)
+    parts: PartSettings | None = None
+
+
+@dataclass(frozen=True)
+class NamedParts:
+    """Which part of a picture is where.
+
+    Attributes:
+        names: of the parts.
+        labels: from a position to the label map of the picture as the model is given it, shape (height, width): k for
+            `names[k - 1]`, 0 for what has no name; None for a picture of which nothing is known.
+    """
+
+    names: tuple[str, ...]
+    labels: Callable[[int], Ints | None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +115,7 @@ class Images:
         read: from positions (b,) to the model's inputs, shape (b, channels, height, width).
         picture: from a position to the same picture before normalising, for people: (height, width, 3), uint8.
         batch: pictures that are to be held at once.
+        parts: their named parts, where the spec names any.
     """
 
     ids: tuple[str, ...]
@@ -59,6 +123,7 @@ class Images:
     read: Callable[[Ints], Pixels]
     picture: Callable[[int], NDArray[np.uint8]]
     batch: int = 64
+    parts: NamedParts | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,6 +1,7 @@
 """One misread picture: mended, mapped, and written down as rows of tables."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ from numpy.typing import NDArray
 
 from audit.core.images import softmax
 from audit.core.mending import Mended, Mending, contribution, cosines, mend
+from audit.core.model import Ints
 from audit.core.saliency import Batched, Closed, Logits, Probe, State, cells_of, contributions, exact_values
 from audit.core.saliency_layer import Layered
 from audit.core.saliency_maps import compactness, insertion_deletion, invariant_and_dominant, parts, positive
+from audit.core.saliency_parts import part_cells, part_names, part_rows, part_shares
 from audit.core.table import Floats
 
 Rows = list[dict[str, Any]]
@@ -24,18 +27,20 @@ class Pool:
         ids: the reference pictures.
         cells: shape (references P, d), picture by picture.
         parts: what each adds to the logits, shape (references P, C), where the head is linear.
+        digests: of the reference pictures, by which a picture is known not to be its own reference.
     """
 
     ids: tuple[str, ...]
     cells: NDArray[np.float32]
     parts: Floats | None
+    digests: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, ids: tuple[str, ...], maps: NDArray[np.float32], found: Probe) -> "Pool":
+    def of(cls, ids: tuple[str, ...], maps: NDArray[np.float32], found: Probe, digests: tuple[str, ...] = ()) -> "Pool":
         """The pool of these pictures, whose feature maps have shape (references, d, h, w)."""
         count = maps.shape[2] * maps.shape[3]
         cells = cells_of(maps).reshape(-1, maps.shape[1])
-        return cls(ids, cells, contributions(cells, found, count) if found.linear else None)
+        return cls(ids, cells, contributions(cells, found, count) if found.linear else None, digests)
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Account:
-    """What is written down of a picture: one row, and rows of its edits, cells and curves."""
+    """What is written down of a picture: one row, and rows of its edits, cells, curves and named parts."""
 
     image: dict[str, Any]
     edits: Rows
     cells: Rows
     areas: Rows
+    parts: Rows
+
+    def by_part(self, labels: Ints, names: Sequence[str], size: tuple[int, int]) -> "Account":
+        """The same with its swaps told by named part as well; `labels` is the label map of the picture."""
+        member = part_cells(part_shares(labels, size, len(names)))
+        words = part_names(member, names)
+        edits = [{**row, "part": words[row["row"] * size[1] + row["column"]]} for row in self.edits]
+        edited = [row["row"] * size[1] + row["column"] for row in self.edits]
+        return replace(self, edits=edits, parts=part_rows(self.image["instance"], member, names, edited))
 
 
 def account(
@@ -89,7 +103,7 @@ def account(
     mended = mend(state, likeness, keep, picture.wrong, picture.target, settings, rng)
     truth = _asked_again(picture, pool, mended, head)
     image = _image(picture, pool, mended, start, truth)
-    return Account(image, _edits(picture, pool, mended), _cells(picture, mended, settings), areas)
+    return Account(image, _edits(picture, pool, mended), _cells(picture, mended, settings), areas, [])
 
 
 def _asked_again(picture: Picture, pool: Pool, mended: Mended, head: Logits) -> Floats:

@@ -94,8 +94,9 @@ def _part_frequencies(raw: Tables, inputs: Inputs, few: int) -> pd.DataFrame:
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its names as text, also where all of them are empty."""
-    return frame.astype(dict.fromkeys(("region", "true", "predicted"), object))
+    """The frame with the names of its groups as text or None, also where all of them are empty."""
+    names = {key: frame[key].astype(object).where(frame[key].notna(), None) for key in ("region", "true", "predicted")}
+    return frame.assign(**names)
 
 
 @dataclass(frozen=True)

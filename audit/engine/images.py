@@ -21,6 +21,8 @@ from audit.core.images import Images, ImageSettings
 from audit.core.manifest import InputRecord
 from audit.core.model import Ints, Pixels
 from audit.engine.files import Steps, existing, file_sha256, parse_rows, said
+from audit.engine.fitting import fitted
+from audit.engine.part_masks import Listed, read_parts
 from audit.spec.load import Loaded
 
 ID, LABEL = "image", "label"
@@ -44,6 +46,7 @@ class Pictures:
     Attributes:
         frame: what is known of each, one row a picture.
         images: the pictures, in the order of the rows.
+        masks: the record of their label maps, if they have any.
         notes: the files that were left out, if any.
     """
 
@@ -51,6 +54,7 @@ class Pictures:
     record: InputRecord
     images: Images
     notes: tuple[Note, ...]
+    masks: InputRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -72,21 +76,13 @@ def read_images(loaded: Loaded, role: str, name: str, settings: ImageSettings) -
     """
     steps: Steps = ("data", role)
     found, source = _found(loaded, steps, name, settings)
-    digests, broken = [], []
-    for i in range(len(found.ids)):
-        try:
-            _prepared(found.open(i), settings)
-            digests.append(found.digest(i))
-        except UNREADABLE as error:
-            broken.append((i, str(error).splitlines()[0] if str(error) else type(error).__name__))
-    if len(broken) == len(found.ids):
+    good, broken = _looked_at(found, settings)
+    if not good:
         text = f"{name} holds no picture that can be read"
         first = f" ({found.ids[broken[0][0]]}: {broken[0][1]})" if broken else f"; known kinds: {', '.join(SUFFIXES)}"
         raise DataError(said(loaded, steps, text + first))
-    left_out = {i for i, _ in broken}
-    kept = np.array([i for i in range(len(found.ids)) if i not in left_out], dtype=np.int64)
-    frame = found.frame.iloc[kept].reset_index(drop=True)
-    ids = tuple(found.ids[i] for i in kept)
+    kept = np.array([one.position for one in good], dtype=np.int64)
+    ids, digests = tuple(found.ids[i] for i in kept), tuple(one.digest for one in good)
 
     def read(rows: Ints) -> Pixels:
         return np.stack([_normalised(_prepared(found.open(int(kept[i])), settings), settings) for i in rows])
@@ -95,11 +91,36 @@ def read_images(loaded: Loaded, role: str, name: str, settings: ImageSettings) -
         pixels = _prepared(found.open(int(kept[row])), settings)
         return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
+    listed = Listed(name, ids, kept, [one.size for one in good], len(found.ids))
+    parts = read_parts(loaded, settings, listed if role == "evaluate" else None)
+    images = Images(ids, digests, read, picture, settings.batch, parts.named)
     digest = sha256(canonical_json([source, [list(pair) for pair in zip(ids, digests, strict=True)]]))
     record = InputRecord(role=role, name=name, sha256=digest, rows=len(ids))
-    return Pictures(
-        frame, record, Images(ids, tuple(digests), read, picture, settings.batch), _notes(role, found, broken)
-    )
+    frame = found.frame.iloc[kept].reset_index(drop=True)
+    return Pictures(frame, record, images, (*_notes(role, found, broken), *parts.notes), parts.record)
+
+
+@dataclass(frozen=True)
+class _Good:
+    """A picture that can be read: its position, the digest of its bytes, and its width and height once turned."""
+
+    position: int
+    digest: str
+    size: tuple[int, int]
+
+
+def _looked_at(found: _Found, settings: ImageSettings) -> tuple[list[_Good], list[tuple[int, str]]]:
+    """The pictures that can be read, and the positions of the others with the reason."""
+    good: list[_Good] = []
+    broken: list[tuple[int, str]] = []
+    for i in range(len(found.ids)):
+        try:
+            whole = _turned(found.open(i), settings)
+            fitted(whole, settings)
+            good.append(_Good(i, found.digest(i), whole.size))
+        except UNREADABLE as error:
+            broken.append((i, str(error).splitlines()[0] if str(error) else type(error).__name__))
+    return good, broken
 
 
 def _notes(role: str, found: _Found, broken: Sequence[tuple[int, str]]) -> tuple[Note, ...]:
@@ -209,6 +230,11 @@ def _decoded(content: bytes) -> Any:
 
 def _prepared(image: Any, settings: ImageSettings) -> NDArray[np.uint8]:
     """Pixels (h, w, c) of a picture as the model is given it, before normalising."""
+    return fitted(_turned(image, settings), settings)
+
+
+def _turned(image: Any, settings: ImageSettings) -> Any:
+    """The picture, decoded, turned as its EXIF data say, in grey or RGB."""
     from PIL import Image, ImageOps
 
     if image.width * image.height > settings.max_pixels:
@@ -218,16 +244,7 @@ def _prepared(image: Any, settings: ImageSettings) -> NDArray[np.uint8]:
         image = ImageOps.exif_transpose(_whole(image))
         if image.mode.startswith("I;16"):  # 16 bit to 8, which `convert` would clip
             image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-        image = image.convert("L" if settings.channels == "grey" else "RGB")
-    how = getattr(Image.Resampling, settings.interpolation.upper())
-    if isinstance(settings.resize, int):
-        short = min(image.size)
-        size = tuple(max(1, side * settings.resize // short) for side in image.size)
-        image = image.resize(size, how)
-    elif settings.resize is not None:
-        image = image.resize((settings.resize[1], settings.resize[0]), how)
-    pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1)
-    return pixels if settings.crop is None else _cropped(pixels, settings.crop)
+        return image.convert("L" if settings.channels == "grey" else "RGB")
 
 
 def _whole(image: Any) -> Any:
@@ -240,19 +257,6 @@ def _whole(image: Any) -> Any:
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
     return image
-
-
-def _cropped(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The square in the middle, padded with zeros where the picture is smaller."""
-    for axis in (0, 1):
-        missing = side - pixels.shape[axis]
-        if missing > 0:
-            before = missing // 2
-            pixels = np.pad(pixels, [(before, missing - before) if a == axis else (0, 0) for a in range(3)])
-        else:
-            start = -missing // 2
-            pixels = pixels.take(np.arange(start, start + side), axis=axis)
-    return pixels
 
 
 def _normalised(pixels: NDArray[np.uint8], settings: ImageSettings) -> Pixels:

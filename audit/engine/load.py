@@ -83,6 +83,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
     trained = None if spec.data.train is None else _read(loaded, "train", spec.data.train)
     evaluate, train = evaluated.frame, None if trained is None else trained.frame
     records = [evaluated.record, *([] if trained is None else [trained.record])]
+    records += [] if evaluated.masks is None else [evaluated.masks]
     names = _feature_names(loaded, evaluate, train)
     schema = _located(loaded, ("data",), lambda: _schema(loaded, names, evaluate, train))
     model, model_record = _load_model(loaded, allow, (evaluate, train), schema)
@@ -121,12 +122,13 @@ def _warnings(model: Model | StoredScores | ImageModel) -> list[Note]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of `data.<role>`, and the pictures that they stand for, if any."""
+    """The rows of `data.<role>`, the pictures that they stand for, and the record of their label maps, if any."""
 
     frame: pd.DataFrame
     record: InputRecord
     images: Images | None = None
     notes: tuple[Note, ...] = ()
+    masks: InputRecord | None = None
 
 
 def _read(loaded: Loaded, role: str, name: str) -> _Rows:
@@ -134,7 +136,7 @@ def _read(loaded: Loaded, role: str, name: str) -> _Rows:
     if settings is None:
         return _Rows(*read_rows(loaded, role, name))
     pictures = read_images(loaded, role, name, settings)
-    return _Rows(pictures.frame, pictures.record, pictures.images, pictures.notes)
+    return _Rows(pictures.frame, pictures.record, pictures.images, pictures.notes, pictures.masks)
 
 
 def _images(

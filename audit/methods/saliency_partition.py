@@ -16,14 +16,9 @@ from audit.core.model import Ints, Pixels
 from audit.core.plan import Part
 from audit.core.saliency import Probe, dips, probe
 from audit.core.saliency_layer import with_layer
+from audit.core.saliency_parts import part_metrics, part_notes
 from audit.core.saliency_rows import Account, Picture, Pool, Rows, account
-from audit.core.saliency_summary import (
-    part_metrics,
-    part_notes,
-    saliency_metrics,
-    saliency_notes,
-    saliency_tables,
-)
+from audit.core.saliency_summary import saliency_metrics, saliency_notes, saliency_tables
 from audit.core.table import Floats, joined
 
 PROBED = 8
@@ -83,6 +78,7 @@ class SaliencyPartition(Method):
     shown: int = Field(default=12, ge=0)
     few: int = Field(default=5, ge=1)
 
+    rev: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset({"images", "target"})
     cites: ClassVar[tuple[str, ...]] = (
         "Zhang, Yin, Lee: Towards Fine-Grained Interpretability, saliency partition, arXiv 2511.07974",
@@ -148,10 +144,7 @@ class SaliencyPartition(Method):
         """All pictures together: shares, frequencies of cells, confusions."""
         if inputs.sample is None:
             raise ValueError("pictures are of a sample, and there is none")
-        raw = {
-            name: joined([partial.tables[name] for partial in partials if name in partial.tables])
-            for name in RAW
-        }
+        raw = {name: joined([partial.tables[name] for partial in partials if name in partial.tables]) for name in RAW}
         if not len(raw["saliency_images"]):
             message = "the model reads every picture of the sample rightly, so there is nothing to mend"
             return Result(status="not_applicable", message=message)

@@ -107,7 +107,7 @@ def _figure(
         f"{name} cells: {'; '.join(map(cell_text, sorted(some))) or 'none'}." for name, some in parts.items() if cells
     ]
     title += [
-        f"Step {s['step']}: {cell_text((s['row'], s['column']))} swapped for "
+        f"Step {s['step']}: {cell_text((s['row'], s['column']))}{_of_part(s)} swapped for "
         f"{cell_text((s['reference_row'], s['reference_column']))} of picture {s['reference']}, "
         f"likeness {text.number(s['cosine'])}."
         for s in steps
@@ -120,6 +120,11 @@ def _figure(
     shown = tuple(source.show(line) for line in lines)
     view = Misread(picture, size if 0 not in size else (1, 1), parts["Dominant"], parts["Kept"], swaps, shown)
     return misread_figure(Said(f"picture-{number}", " ".join(title), told), view)
+
+
+def _of_part(step: Row) -> str:
+    """The named part that a swapped cell belongs to, in brackets."""
+    return f" ({step['part']})" if isinstance(step.get("part"), str) else ""
 
 
 def _above(cells: list[Row], column: str) -> Iterator[Place]:
@@ -149,7 +154,7 @@ def _log(row: Row, steps: list[Row]) -> Grid:
     rows = tuple(
         (
             Cell(text.count(step["step"])),
-            Cell(cell_text((step["row"], step["column"]))),
+            Cell(f"{cell_text((step['row'], step['column']))}{_of_part(step)}"),
             Cell(f"{cell_text((step['reference_row'], step['reference_column']))} of {step['reference']}"),
             *(Cell(text.number(step["cosine"]), "number"),),
             *(Cell(text.percent(step[name]), "number") for name in ("p_class", "p_target")),

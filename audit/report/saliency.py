@@ -10,6 +10,7 @@ from audit.report import text
 from audit.report.blocks import Block, Bullets, Cell, Column, Grid, Heading, Para
 from audit.report.heat import heat_map
 from audit.report.misread import SECTION, cell_text, listed, one_by_one, size_of, status_text
+from audit.report.named_parts import groups_of, named_parts
 from audit.report.panels import Said
 from audit.report.source import Source
 from audit.report.tables import generic_table, interval_note, metric_table, records_of
@@ -38,9 +39,9 @@ def saliency(source: Source, record: Evidence) -> Iterator[Placed]:
     if images is None:
         return
     yield from placed(SECTION, Para("How to read this section:"), Bullets(_warnings(source, record, images)))
-    yield from placed(SECTION, metric_table(source, record, skip=AREAS), _statuses(source, record))
+    yield from placed(SECTION, metric_table(source, record, skip=(*AREAS, "part_frequency")), _statuses(source, record))
     yield from placed(SECTION, generic_table(source, record, "saliency_pairs"), _areas(record))
-    for block in (*_maps(source, record), *one_by_one(source, record, images)):
+    for block in (*named_parts(source, record, SECTION), *_maps(source, record), *one_by_one(source, record, images)):
         yield SECTION, block
     yield from placed(SECTION, listed(source, record, images))
 
@@ -160,7 +161,7 @@ def _maps(source: Source, record: Evidence) -> Iterator[Block]:
     if frame is None or 0 in (size := size_of(source, record)):
         return
     yield Heading("How often each cell must change", anchor=f"{SECTION}-{record.id}-maps")
-    groups = _groups(frame)
+    groups = groups_of(frame)
     peak = float(frame["frequency"].max())
     more = f" {MAPS} of {len(groups)} maps are shown; the bundle holds the rest." if len(groups) > MAPS else ""
     yield Para(
@@ -180,25 +181,6 @@ def _maps(source: Source, record: Evidence) -> Iterator[Block]:
         title += f"{first}."
         yield heat_map(Said(f"cells-{i}", title, f"{name}: {n} mended pictures."), shares, size, peak)
     yield _firsts(groups[:MAPS])
-
-
-def _groups(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The maps by name: the whole sample, then regions, then confusions, each from the most pictures on."""
-    groups = frame.groupby(["region", "true", "predicted"], sort=False, dropna=False)
-    parts = [(_group(key), part) for key, part in groups]
-
-    def place(group: tuple[str, pd.DataFrame]) -> tuple[bool, bool, int]:
-        first = group[1].iloc[0]
-        return not pd.isna(first["true"]), not pd.isna(first["region"]), -int(first["n"])
-
-    return sorted(parts, key=place)
-
-
-def _group(key: Any) -> str:
-    region, true, predicted = key
-    if not pd.isna(region):
-        return f"Region {region}"
-    return "Whole sample" if pd.isna(true) else f"{true} read as {predicted}"
 
 
 def _first(part: pd.DataFrame) -> list[Row]:

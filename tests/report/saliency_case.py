@@ -99,8 +99,19 @@ def frequency_rows() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def saliency_case(root: Path, *, side: int = 6) -> Bundle:
-    """A bundle in which 30 pictures are misread; `side` is that of a cell, in pixels."""
+def part_frequency_rows() -> list[dict[str, Any]]:
+    """Two parts of the whole sample, of one confusion and of one region; the second is the one above chance."""
+    row = {"low": 0.25, "high": 0.5, "chance": 0.5, "share_of_cells": 0.125, "n": 8, "coverage": 0.75}
+    groups = [(None, None, None), (None, *CLASSES), ("a", None, None)]
+    return [
+        {"region": region, "true": true, "predicted": predicted, "part": part, "frequency": share, **row}
+        for region, true, predicted in groups
+        for part, share in (("<i>ear</i>", 0.375), ("tail", 0.875))
+    ]
+
+
+def saliency_case(root: Path, *, side: int = 6, parts: bool = False) -> Bundle:
+    """A bundle in which 30 pictures are misread; `side` is that of a cell, in pixels; with named parts, if any."""
     artefacts = {f"picture_{i}": png(picture(i, side)) for i in range(KEPT)}
     artefacts |= {f"reference_{i}_{k}": png(picture(100 + k, side)) for i in range(KEPT) for k in range(5)}
     areas = {("dip", "p_class"): (0.75, 0.125), ("random", "p_class"): (0.5, 0.25), ("dip", "lead"): (0.375, -0.25)}
@@ -121,6 +132,9 @@ def saliency_case(root: Path, *, side: int = 6) -> Bundle:
         "saliency_head": pd.DataFrame({"cells_high": [HIGH], "cells_wide": [WIDE]}),
         "saliency_status": pd.DataFrame({"status": [*status_rows], "pictures": [*status_rows.values()]}),
     }
+    if parts:
+        tables["saliency_part_frequency"] = pd.DataFrame(part_frequency_rows())
+        tables["saliency_edits"]["part"] = ["tail", None] * (len(tables["saliency_edits"]) // 2)
     note = Note(code="not_mended", severity="minor", args={"count": 1, "misread": 30})
     bundle = Bundle(root)
     settings = {"mending": {"m": 10.0}}

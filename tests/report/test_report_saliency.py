@@ -175,6 +175,28 @@ def test_maps_have_a_number_in_each_cell_and_their_n(bundle: Bundle) -> None:
     assert len(rows) == 2 * 6
 
 
+def test_named_parts_are_told_by_name_and_beside_chance(tmp_path) -> None:
+    bundle = saliency_case(tmp_path, parts=True)
+    (figure,) = figures(bundle, "parts")
+    assert [m.text for m in figure.marks if m.look == "value"] == [
+        "87.5\u00a0%, chance 50.0\u00a0%", "37.5\u00a0%, chance 50.0\u00a0%",
+    ]  # fmt: skip
+    assert "tail 87.5\u00a0% (25.0\u00a0% to 50.0\u00a0%), by chance 50.0\u00a0%; <i>ear</i> 37.5" in figure.title
+    rows = texts(grid(bundle, "parts"))
+    assert rows[1] == ["Whole sample", "tail", "87.5 %", "25.0 % to 50.0 %", "50.0 %", "12.5 %", "8", "75.0 %"]
+    assert [row[0] for row in rows[::2]] == ["Whole sample", "Region a", f"cat read as {CLASSES[1]}"]
+    assert texts(grid(bundle, "swaps"))[0][1] == "row 1, column 1 (tail)"
+    assert texts(grid(bundle, "swaps"))[1][1] == "row 1, column 2"
+    (first, *_) = figures(bundle, "picture-")
+    assert "Step 1: row 1, column 1 (tail) swapped for" in first.title
+    assert "<i>ear" not in html(bundle)
+
+
+def test_without_named_parts_nothing_is_said_of_them(bundle: Bundle) -> None:
+    assert figures(bundle, "parts") == []
+    assert not any(isinstance(b, Heading) and "named part" in b.text for b in blocks(bundle))
+
+
 def test_areas_stand_above_those_of_chance(bundle: Bundle) -> None:
     labels = [c.label.replace("\u00a0", " ") for c in grid(bundle, "areas").columns]
     assert labels[2:] == ["Insertion", "95 % interval", "Deletion", "95 % interval"]
