@@ -105,7 +105,8 @@ def change_of(feature: Feature, a: Floats, b: Floats) -> Floats:
 
 def changed(a: Floats, b: Floats) -> NDArray[np.bool_]:
     """Which features differ, shape (m, d); missing equals missing."""
-    return np.asarray((a != b) & ~(np.isnan(a) & np.isnan(b)))
+    differ, missing = a != b, np.isnan(a)
+    return np.asarray(differ & ~(missing & np.isnan(b)) if missing.any() else differ)
 
 
 def to_frame(schema: FeatureSchema, columns: dict[str, Any], codes: Floats) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 
 from audit.core.counterfactuals import changed
 from audit.core.model import Ints
-from audit.core.neighbours import rank, row_keys, run_starts
+from audit.core.neighbours import by_owner, rank, row_keys, run_starts
 from audit.core.table import Floats
 from audit.search.cheapest.hunt import Hunt
 from audit.search.cheapest.moves import Moves
@@ -59,6 +59,15 @@ class States(NamedTuple):
         return codes
 
 
+class Trials(NamedTuple):
+    """m rows that the model has answered for, of which some become states; as in `States`."""
+
+    which: Ints
+    codes: Floats
+    cost: Floats
+    lift: Floats
+
+
 def singles(hunt: Hunt, moves: Moves, width: int) -> States:
     """The states after one move, which the model has answered for: of each feature the most promising, and the best."""
     score = moves.cost + np.maximum(-(moves.start[moves.which] + moves.gain), 0.0) / moves.rate[moves.which]
@@ -67,9 +76,10 @@ def singles(hunt: Hunt, moves: Moves, width: int) -> States:
     chosen = np.unique(np.concatenate([lowest(score, group), lowest(-moves.gain, group)]))
     n = len(hunt.rows)
     root = States(np.arange(n), hunt.rows, np.zeros(n), moves.start, np.zeros((n, d)), np.zeros((n, d)))
-    after = root.moved(moves, moves.which[chosen], chosen)
-    after = after._replace(lift=after.lift + moves.gain[chosen])
-    return promising(hunt, moves, after, width, np.arange(len(chosen)))
+    which, codes = moves.which[chosen], root.codes_after(moves, moves.which[chosen], chosen)
+    lift = moves.start[which] + moves.gain[chosen]
+    some = promising(hunt, moves, Trials(which, codes, moves.cost[chosen], lift), width, np.arange(len(chosen)))
+    return root.moved(moves, which[some], chosen[some])._replace(lift=lift[some])
 
 
 def expand(hunt: Hunt, moves: Moves, states: States, width: int, *, bold: bool = False) -> States:
@@ -80,31 +90,37 @@ def expand(hunt: Hunt, moves: Moves, states: States, width: int, *, bold: bool =
     Of both kinds `width` are asked for, and of all `width` go on.
     """
     state, move = moves.of_queries(states.which)
-    feature, bound = moves.feature[move], hunt.bound[states.which]
-    cost = states.cost[state] - states.parts[state, feature] + moves.cost[move]
+    place = state * states.codes.shape[1] + moves.feature[move]
+    base = states.cost[:, None] - states.parts
     # A state of one feature, replaced, is another single move, and was asked for with the others.
-    alone = ((states.parts > 0).sum(axis=1) == 1)[state] & (states.parts[state, feature] > 0)
-    fits = (cost < bound[state]) & ~alone & changed(states.codes[state, feature], moves.value[move])
-    state, move, feature, cost = state[fits], move[fits], feature[fits], cost[fits]
+    alone = (states.parts > 0).sum(axis=1) == 1
+    base[alone[:, None] & (states.parts > 0)] = np.inf
+    bound = hunt.bound[states.which][state]
+    cost = base.ravel()[place] + moves.cost[move]
+    fits = np.flatnonzero(cost < bound)
+    fits = fits[changed(states.codes.ravel()[place[fits]], moves.value[move[fits]])]
+    state, move, place, cost = state[fits], move[fits], place[fits], cost[fits]
     which = states.which[state]
-    lift = states.lift[state] - states.gains[state, feature] + moves.gain[move]
+    lift = (states.lift[:, None] - states.gains).ravel()[place] + moves.gain[move]
     score = cost + np.maximum(-lift, 0.0) / moves.rate[which]
-    score[~(score < bound[state])] = np.inf
+    score[~(score < bound[fits])] = np.inf
     closing = -lift if bold else np.where(lift >= 0, cost, np.inf)
-    group = state * states.codes.shape[1] + feature
-    chosen = np.concatenate([_lowest_of_each(table, group, which, width) for table in (closing, score)])
-    state, move = state[chosen], move[chosen]
-    fresh = hunt.unseen(states.which[state], states.codes_after(moves, state, move))
-    after = states.moved(moves, state[fresh], move[fresh])
-    lifts, fine = hunt.ask(after.which, after.codes)
-    return promising(hunt, moves, after._replace(lift=lifts), width, np.flatnonzero(~fine))
+    chosen = np.concatenate([_lowest_of_each(table, place, which, width) for table in (closing, score)])
+    state, move, which = state[chosen], move[chosen], which[chosen]
+    codes = states.codes_after(moves, state, move)
+    fresh = hunt.unseen(which, codes)
+    state, move, which, codes = state[fresh], move[fresh], which[fresh], codes[fresh]
+    lifts, fine = hunt.ask(which, codes)
+    cost = states.cost[state] + (moves.cost[move] - states.parts[state, moves.feature[move]])
+    some = promising(hunt, moves, Trials(which, codes, cost, lifts), width, np.flatnonzero(~fine))
+    return states.moved(moves, state[some], move[some])._replace(lift=lifts[some])
 
 
 def _lowest_of_each(table: Floats, group: Ints, which: Ints, most: int) -> Ints:
     """Of each group the lowest finite entry of a table (m,), of these the `most` lowest of each query."""
-    low = lowest(table, group)
-    low = low[np.isfinite(table[low])]
-    low = low[np.lexsort((table[low], which[low]))]
+    finite = np.flatnonzero(np.isfinite(table))
+    low = finite[lowest(table[finite], group[finite])]
+    low = low[by_owner(table[low], which[low])]
     return np.asarray(low[rank(which[low]) < most])
 
 
@@ -118,23 +134,23 @@ def lowest(table: Floats, group: Ints) -> Ints:
     return np.asarray(equal[run_starts(group[equal])])
 
 
-def promising(hunt: Hunt, moves: Moves, states: States, width: int, open_: Ints | None = None) -> States:
-    """The `width` most promising states of each query, of each set of features `ALIKE` at most.
+def promising(hunt: Hunt, moves: Moves, trials: Trials, width: int, open_: Ints | None = None) -> Ints:
+    """The positions of the `width` most promising rows of each query, of each set of features `ALIKE` at most.
 
     Args:
-        open_: positions of the states among which it chooses those that promise to cost less than what is known; of
+        open_: positions of the rows among which it chooses those that promise to cost less than what is known; of
             all, whatever they promise to cost, where absent.
     """
-    score = states.cost + np.maximum(-states.lift, 0.0) / moves.rate[states.which]
+    score = trials.cost + np.maximum(-trials.lift, 0.0) / moves.rate[trials.which]
     if open_ is None:
-        order = np.lexsort((score, states.which))
+        order = by_owner(score, trials.which)
     else:
-        open_ = open_[score[open_] < hunt.bound[states.which[open_]]]
-        order = open_[np.lexsort((score[open_], states.which[open_]))]
-    which = states.which[order]
-    keys = row_keys(which, lever_keys(changed(hunt.rows[which], states.codes[order])))
+        open_ = open_[score[open_] < hunt.bound[trials.which[open_]]]
+        order = open_[by_owner(score[open_], trials.which[open_])]
+    which = trials.which[order]
+    keys = row_keys(which, lever_keys(changed(hunt.rows[which], trials.codes[order])))
     by_key = np.argsort(keys, kind="stable")
     alike = np.empty(len(keys), dtype=np.int64)
     alike[by_key] = rank(keys[by_key])
     few = np.flatnonzero(alike < ALIKE)
-    return states.take(order[few[rank(which[few]) < width]])
+    return np.asarray(order[few[rank(which[few]) < width]])

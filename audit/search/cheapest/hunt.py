@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from audit.core.counterfactuals import changed
 from audit.core.model import Ints
-from audit.core.neighbours import Queries, first_of_equal, rank, row_keys
+from audit.core.neighbours import Queries, by_owner, first_of_equal, rank, row_keys
 from audit.core.table import Floats
 from audit.search.cheapest.plausible import Bound
 from audit.search.cheapest.prices import Prices, lever_keys, lift
@@ -103,7 +103,9 @@ class Hunt:
 
     def unseen(self, which: Ints, codes: Floats) -> Ints:
         """The positions of those rows that were not named here before, the first of equal ones, in order."""
-        keys, first = np.unique(row_keys(which, codes), return_index=True)
+        every = row_keys(which, codes)
+        first = first_of_equal(every)
+        keys = every[first]
         place = np.minimum(np.searchsorted(self.seen, keys), max(len(self.seen) - 1, 0))
         new = self.seen[place] != keys if len(self.seen) else np.ones(len(keys), dtype=bool)
         self.seen = np.sort(np.concatenate([self.seen, keys[new]]), kind="stable")
@@ -124,7 +126,7 @@ class Hunt:
         lifts = np.concatenate([self.lifts[touched[old], slot], lifts])
         short = np.concatenate([self.short[touched[old], slot], np.zeros(len(lifts) - len(old), dtype=bool)])
         # What was there first stays first among equals.
-        order = np.lexsort((costs, which))
+        order = by_owner(costs, which)
         which, codes, costs, lifts = which[order], codes[order], costs[order], lifts[order]
         levers = lever_keys(changed(self.rows[which], codes))
         kept = np.sort(first_of_equal(row_keys(which, levers)))

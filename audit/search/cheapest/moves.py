@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from audit.core.counterfactuals import change_of, changed
 from audit.core.model import Ints, Scorer
+from audit.core.neighbours import by_owner
 from audit.core.policy import Policy
 from audit.core.table import Floats
 from audit.search.cheapest.hunt import Hunt
@@ -67,6 +68,19 @@ class Moves(NamedTuple):
         owner, place = _ranges(begin[which], begin[which + 1])
         group = some[place]
         return owner, group % d, self.first[group], self.first[group + 1] - 1
+
+    def gain_within(self, which: Ints, feature: Ints, cost: Floats) -> Floats:
+        """What the dearest move of some queries and features (m,) gains that costs no more; 0 where there is none."""
+        if not len(self.cost):
+            return np.zeros(len(which))
+        d = (len(self.first) - 1) // max(len(self.rate), 1)
+        begin, end = self.first[which * d + feature], self.first[which * d + feature + 1]
+        low, high = begin, end
+        while (low < high).any():
+            middle = (low + high) // 2
+            fits = (middle < high) & (self.cost[np.minimum(middle, len(self.cost) - 1)] <= cost)
+            low, high = np.where(fits, middle + 1, low), np.where(fits, high, middle)
+        return np.where(low > begin, self.gain[np.maximum(low - 1, 0)], 0.0)
 
     def dearest(self, first: Ints, last: Ints, base: Floats, bound: Floats) -> Ints:
         """Of each group of moves, `first` to `last`, the dearest with base + cost < bound, as the first has it."""
@@ -157,10 +171,14 @@ class Grid:
         """From present values x an allowed value about half way between two of feature j, or one of the two."""
         middle = (fails + works) / 2
         if self.complete[j]:
-            start = np.searchsorted(self.columns[j], np.minimum(fails, works), side="right")
-            stop = np.searchsorted(self.columns[j], np.maximum(fails, works))
-            inside = np.clip(np.searchsorted(self.columns[j], middle), start, np.maximum(stop - 1, start))
-            middle = np.where(start < stop, self.columns[j][np.minimum(inside, len(self.columns[j]) - 1)], works)
+            values, low, high = self.columns[j], np.minimum(fails, works), np.maximum(fails, works)
+            at = np.searchsorted(values, middle)
+            # The next value up, or the next down, if that lies between the two.
+            up, down = values[np.minimum(at, len(values) - 1)], values[np.maximum(at - 1, 0)]
+            middle = np.where((low < down) & (down < high), down, works)
+            middle = np.where((low < up) & (up < high), up, middle)
+            if self.policy.low[j] <= middle.min(initial=np.inf) and middle.max(initial=-np.inf) <= self.policy.high[j]:
+                return middle  # allowed, for it lies between two values that are
         return np.asarray(self.policy.reach(j, x, middle))
 
     def _within(self, j: int, x: Floats, reach: Floats, size: int) -> Floats:
@@ -202,7 +220,7 @@ def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
     # What has become too dear since, or gains nothing over a cheaper move of the feature, is of no use.
     group = which * d + feature
     useful = np.flatnonzero((gain > 0) & (cost < hunt.bound[which]))
-    order = useful[np.lexsort((cost[useful], group[useful]))]
+    order = useful[by_owner(cost[useful], group[useful])]
     order = order[_record(group[order], gain[order])]
     which, feature, value, cost, gain = which[order], feature[order], value[order], cost[order], gain[order]
     rate = np.full(n, LEAST)

@@ -1,14 +1,15 @@
 """What makes a counterfactual cheaper: features set back, values moved back towards the row."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from audit.core.counterfactuals import changed
 from audit.core.model import Ints
-from audit.core.neighbours import rank
+from audit.core.neighbours import by_owner, rank, run_starts
 from audit.core.table import Floats
-from audit.search.cheapest.beam import States, lowest, promising
+from audit.search.cheapest.beam import States, Trials, lowest, promising
 from audit.search.cheapest.hunt import Bools, Hunt
 from audit.search.cheapest.moves import Grid, Moves
 from audit.search.cheapest.prices import LEAST
@@ -97,9 +98,7 @@ def _as_states(hunt: Hunt, moves: Moves, which: Ints, codes: Floats, lifts: Floa
     parts = hunt.prices.parts(hunt.rows[which], codes)
     gains = np.zeros(parts.shape)
     lane, feature = np.nonzero(parts > 0)
-    pair, move = moves.of_features(which[lane], feature)
-    within = moves.cost[move] <= parts[lane, feature][pair]
-    np.maximum.at(gains, (lane[pair[within]], feature[pair[within]]), moves.gain[move[within]])
+    gains[lane, feature] = moves.gain_within(which[lane], feature, parts[lane, feature])
     return States(which, codes, parts.sum(axis=1), lifts, parts, gains)
 
 
@@ -118,7 +117,8 @@ def revert(hunt: Hunt, moves: Moves, most: int, width: int) -> States:
     owner = np.concatenate([owner[~fine], which])
     rest = np.concatenate([rest[~fine], hunt.codes[which, slot]])
     lifts = np.concatenate([lifts[~fine], hunt.lifts[which, slot]])
-    return promising(hunt, moves, _as_states(hunt, moves, owner, rest, lifts), width)
+    states = _as_states(hunt, moves, owner, rest, lifts)
+    return states.take(promising(hunt, moves, Trials(owner, rest, states.cost, lifts), width))
 
 
 def trade(hunt: Hunt, moves: Moves, most: int, tried: int) -> None:
@@ -128,39 +128,62 @@ def trade(hunt: Hunt, moves: Moves, most: int, tried: int) -> None:
     feature that gains most of those that keep the whole cheaper than what is known: if that does not flip, no cheaper
     one will, as a rule. The `tried` pairs of each counterfactual that should be furthest beyond the flip are asked for.
     """
-    first, owner, own = _less(hunt, moves, best_states(hunt, moves, most))
-    option, to, cheapest, dearest = moves.groups(first.which)
-    base, bound = first.cost[option] - first.parts[option, to], hunt.bound[first.which[option]]
-    fits = np.flatnonzero((base + moves.cost[cheapest] < bound) & (to != own[option]))
+    best = best_states(hunt, moves, most)
+    less = _less(hunt, moves, best)
+    which = best.which[less.lane]
+    option, to, cheapest, dearest = moves.groups(which)
+    base, bound = less.cost[option] - best.parts[less.lane[option], to], hunt.bound[which[option]]
+    fits = np.flatnonzero((base + moves.cost[cheapest] < bound) & (to != less.feature[option]))
     option, to = option[fits], to[fits]
     # Of one feature, what costs more gains more.
     second = moves.dearest(cheapest[fits], dearest[fits], base[fits], bound[fits])
-    lift = first.lift[option] - first.gains[option, to] + moves.gain[second]
+    lift = less.lift[option] - best.gains[less.lane[option], to] + moves.gain[second]
     chosen = lowest(-lift, option)
-    chosen = chosen[np.lexsort((-lift[chosen], owner[option[chosen]]))]
-    chosen = chosen[rank(owner[option[chosen]]) < tried]
-    which = first.which[option[chosen]]
-    codes = first.codes_after(moves, option[chosen], second[chosen])
-    fresh = hunt.unseen(which, codes)
-    hunt.ask(which[fresh], codes[fresh])
+    owner = less.lane[option[chosen]]
+    order = by_owner(-lift[chosen], owner)
+    chosen = chosen[order[rank(owner[order]) < tried]]
+    option, second = option[chosen], second[chosen]
+    every, codes = np.arange(len(option)), best.codes[less.lane[option]]
+    codes[every, less.feature[option]] = less.value[option]
+    codes[every, moves.feature[second]] = moves.value[second]
+    fresh = hunt.unseen(which[option], codes)
+    hunt.ask(which[option[fresh]], codes[fresh])
 
 
-def _less(hunt: Hunt, moves: Moves, best: States) -> tuple[States, Ints, Ints]:
-    """Each state with one changed feature at another value, or at its own; its position, and the feature."""
+class Less(NamedTuple):
+    """States of which one changed feature has another value, or its own back.
+
+    Attributes:
+        lane: shape (m,), the state.
+        feature: shape (m,), the feature.
+        value: shape (m,), its code.
+        cost: shape (m,), of the whole.
+        lift: shape (m,), of the whole, as far as that is known.
+    """
+
+    lane: Ints
+    feature: Ints
+    value: Floats
+    cost: Floats
+    lift: Floats
+
+
+def _less(hunt: Hunt, moves: Moves, best: States) -> Less:
+    """Each state with one changed feature at each other value of the table, and at its own."""
     lane, feature = np.nonzero(best.parts > 0)
     pair, move = moves.of_features(best.which[lane], feature)
-    other, every = best.take(lane), np.arange(len(lane))
-    lost = other.gains[every, feature]
-    given = best.moved(moves, lane[pair], move)
-    given.lift[:] += moves.gain[move] - lost[pair]
-    other.lift[:] -= lost
-    other.cost[:] -= other.parts[every, feature]
-    other.codes[every, feature] = hunt.rows[other.which, feature]
-    other.parts[every, feature] = other.gains[every, feature] = 0.0
-    both = States(*(np.concatenate(parts) for parts in zip(given, other, strict=True)))
+    part, lost = best.parts[lane, feature], best.gains[lane, feature]
+    given = Less(
+        lane[pair], feature[pair], moves.value[move],
+        best.cost[lane[pair]] + (moves.cost[move] - part[pair]),
+        best.lift[lane[pair]] + (moves.gain[move] - lost[pair]),
+    )  # fmt: skip
+    back = Less(lane, feature, hunt.rows[best.which[lane], feature], best.cost[lane] - part, best.lift[lane] - lost)
+    both = Less(*(np.concatenate(parts) for parts in zip(given, back, strict=True)))
     # With nothing left, the second move would be a single one, and was asked for with the others.
-    some = np.flatnonzero((both.parts > 0).any(axis=1))
-    return both.take(some), np.concatenate([lane[pair], lane])[some], np.concatenate([feature[pair], feature])[some]
+    left = (best.parts > 0).sum(axis=1)[both.lane] > 1
+    left[: len(move)] |= moves.cost[move] > 0
+    return Less(*(part[left] for part in both))
 
 
 def shrink(hunt: Hunt, grid: Grid, most: int, tolerance: float, features: int = 4) -> None:
@@ -202,10 +225,7 @@ def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, clos
     turn, feature, x = np.zeros(len(which), dtype=np.int64), order[:, 0].copy(), hunt.rows[which]
     fails, works = x[np.arange(len(x)), feature], state[np.arange(len(x)), feature]
     while len(live := np.flatnonzero(feature >= 0)):
-        middle = works[live].copy()
-        for j in np.unique(feature[live]):
-            at = np.flatnonzero(feature == j)
-            middle[feature[live] == j] = grid.between(int(j), x[at, j], fails[at], works[at])
+        middle = _between(grid, feature[live], x[live], fails[live], works[live])
         going = (middle - fails[live]) * (works[live] - middle) > 0
         going &= np.abs(works[live] - fails[live]) * unit[feature[live]] > close[live]
         at, tried, done = live[going], middle[going], live[~going]
@@ -218,3 +238,14 @@ def _halve(hunt: Hunt, grid: Grid, lanes: tuple[Ints, Floats], order: Ints, clos
         feature[done] = order[done, turn[done]]
         fails[done], works[done] = x[done, feature[done]], state[done, feature[done]]
     flips.keep(hunt)
+
+
+def _between(grid: Grid, feature: Ints, x: Floats, fails: Floats, works: Floats) -> Floats:
+    """For rows x (m, d), each with a feature (m,), an allowed value about half way between two of it; shape (m,)."""
+    middle = np.empty(len(feature))
+    order = np.argsort(feature, kind="stable")
+    for start, stop in pairwise([*run_starts(feature[order]).tolist(), len(order)]):
+        part = order[start:stop]
+        j = int(feature[part[0]])
+        middle[part] = grid.between(j, x[part, j], fails[part], works[part])
+    return middle

@@ -34,10 +34,12 @@ class Prices:
 
     def parts(self, x: Floats, codes: Floats) -> Floats:
         """What each feature adds to the cost, shape (m, d): `core/counterfactuals.change`, for all features at once."""
-        moved = changed(x, codes)
-        sizes = np.where(self.ordered, np.abs(codes - x) / self.scale, 1.0)
-        sizes[np.isnan(x) | np.isnan(codes)] = 1.0
-        return np.where(moved, sizes * self.weights + self.per_change, 0.0)
+        sizes = np.abs(codes - x) / self.scale
+        sizes[:, ~self.ordered] = 1.0
+        gone = np.isnan(sizes)
+        if gone.any():
+            sizes[gone] = 1.0
+        return np.where(changed(x, codes), sizes * self.weights + self.per_change, 0.0)
 
     @cached_property
     def ordered(self) -> NDArray[np.bool_]:
