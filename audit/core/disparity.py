@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.core.stats import percentile_interval, wilson
+from audit.core.stats import mean_band, wilson
 from audit.core.table import Floats
 
 Counts = NDArray[np.int64]
@@ -67,16 +67,22 @@ def share_gap(least: Floats, most: Floats, sizes: Counts, level: float = 0.95) -
     return _gap(least, pairs)
 
 
-def mean_gap(means: Floats, replicates: Floats, level: float = 0.95) -> Gap:
-    """The gap between means of shape (g,), from bootstrap replicates of each, shape (repeats, g), g at least 2.
+def mean_gap(values: Sequence[Floats], low: float, high: float, level: float = 0.95) -> Gap:
+    """The gap between the means of groups, at least 2, whose values (n,) lie between `low` and `high`.
 
-    Pairs have percentile intervals, widened by Bonferroni over pairs.
+    Pairs have the intervals of both means put together as Newcombe puts those of shares, widened by Bonferroni.
+
+    Reference: G. Y. Zou, A. Donner, Statistics in Medicine 27 (2008), 1693-1702.
     """
-    strict = 1 - (1 - level) / (len(means) * (len(means) - 1) / 2)
+    strict = 1 - (1 - level) / (len(values) * (len(values) - 1) / 2)
+    means = np.array([own.mean() for own in values])
+    bands = [mean_band(own[:, None], low, high, level=strict) for own in values]
+    below = [mean - float(ends[0][0]) for mean, ends in zip(means, bands, strict=True)]
+    above = [float(ends[1][0]) - mean for mean, ends in zip(means, bands, strict=True)]
     pairs = []
     for i, j in combinations(range(len(means)), 2):
-        low, high = percentile_interval((replicates[:, i] - replicates[:, j])[:, None], strict)
-        pairs.append((float(low[0]), float(high[0])))
+        difference = float(means[i] - means[j])
+        pairs.append((difference - np.hypot(below[i], above[j]), difference + np.hypot(above[i], below[j])))
     return _gap(means, pairs)
 
 

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from audit.core import frequency
 from audit.core.frequency import Bools, Changes, Ints, Magnitudes
-from audit.core.stats import average_ranks, bootstrap_means, percentile_interval, rank_stability, wilson
+from audit.core.stats import average_ranks, bootstrap_means, mean_band, rank_stability, wilson
 from audit.core.table import Floats
 
 FEW = 10
 """Fewer counterfactuals of an instance, or covered instances of a group, are flagged (choice FLEX-18)."""
+
+WHOLE = 1e-9
+"""Sums of shares that are 1 may be smaller by this much."""
 
 TOP = 5
 """Rank stability is told for the place of a feature, but for none below this."""
@@ -57,7 +60,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores of a group; arrays of shape (d,), NaN where undefined; `replicates` is (repeats, d)."""
+    """Scores of a group; arrays of shape (d,), NaN where undefined; `replicates` is (repeats, d).
+
+    Attributes:
+        changed: the interval of `mean_changed`; NaN where there is none.
+    """
 
     group: Group
     n: int
@@ -65,6 +72,7 @@ class Summary:
     score: Floats
     low: Floats
     high: Floats
+    changed: tuple[float, float]
     replicates: Floats
     sizes: Magnitudes
 
@@ -75,9 +83,11 @@ class Summary:
 
 
 def summarise(measured: Measured, group: Group, *, pooled: bool, repeats: int, rng: np.random.Generator) -> Summary:
-    """The scores of a group, with percentile intervals from `repeats` resamples of its covered instances.
+    """The scores of a group, with intervals over its covered instances, and `repeats` resamples of these for ranks.
 
-    Rows that were not asked about are left out. With fewer than two covered instances there is no interval.
+    Rows that were not asked about are left out. With fewer than two covered instances there is no interval. What is
+    averaged is known to lie between 0 and 1, and the features changed by a counterfactual between 1 and all; a
+    threshold on the size of a change may leave none.
     """
     rows = group.rows[measured.asked[group.rows]]
     own = group.weight[measured.asked[group.rows]]
@@ -86,11 +96,23 @@ def summarise(measured: Measured, group: Group, *, pooled: bool, repeats: int, r
     L, weight = measured.L[rows][covered], weight[covered]
     resampled = bool(repeats) and len(L) > 1
     replicates = bootstrap_means(L, weight, repeats, rng) if resampled else np.empty((0, L.shape[1]))
-    low, high = percentile_interval(replicates)
+    low, high = mean_band(L, 0, 1, weight)
+    total = L.sum(axis=1, keepdims=True)
+    ends = mean_band(total, 1 if (total >= 1 - WHOLE).all() else 0, max(int(measured.ranked.sum()), 1), weight)
     inside = np.zeros(len(measured.K), dtype=bool)
     inside[rows] = True
     sizes = frequency.magnitudes(measured.found, measured.counted, inside[measured.row])
-    return Summary(group, len(rows), len(L), frequency.mean(L, weight), low, high, replicates, sizes)
+    return Summary(
+        group,
+        len(rows),
+        len(L),
+        frequency.mean(L, weight),
+        low,
+        high,
+        (float(ends[0][0]), float(ends[1][0])),
+        replicates,
+        sizes,
+    )
 
 
 def _status(state: NDArray[Any], n: int) -> NDArray[Any]:

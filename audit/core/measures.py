@@ -1,7 +1,7 @@
-"""Metrics that many tasks have alike: a share with Wilson's interval, a mean with its normal one."""
+"""Metrics that many tasks have alike: a share, and a mean, with their intervals."""
 
 from audit.core.evidence import Metric, Where
-from audit.core.stats import wilson
+from audit.core.stats import BAND, mean_band, wilson
 from audit.core.table import Floats
 
 
@@ -20,11 +20,14 @@ def share_metric(name: str, hits: int, n: int, where: Where, over: str) -> Metri
     )  # fmt: skip
 
 
-def mean_metric(name: str, values: Floats, unit: str, where: Where, over: str) -> Metric:
-    """The mean of values (n,) with its normal interval; undefined without any, without interval for one.
+def mean_metric(
+    name: str, values: Floats, unit: str, where: Where, over: str, bounds: tuple[float, float] | None = None
+) -> Metric:
+    """The mean of values (n,) with its interval; undefined without any, without interval for one.
 
     Args:
         over: what has a value, in a few words, for the text of the interval.
+        bounds: between which a value must lie, for `stats.mean_band`; where none are known the interval is normal.
     """
     n = len(values)
     if not n:
@@ -32,8 +35,12 @@ def mean_metric(name: str, values: Floats, unit: str, where: Where, over: str) -
     middle = float(values.mean())
     if n == 1:
         return Metric(name=name, value=middle, unit=unit, n=1, where=where)
-    half = 1.96 * float(values.std(ddof=1)) / n**0.5
+    if bounds is None:
+        half = 1.96 * float(values.std(ddof=1)) / n**0.5
+        low, high, how = middle - half, middle + half, "normal, 95 %"
+    else:
+        low, high = (float(end[0]) for end in mean_band(values[:, None], *bounds))
+        how = BAND
     return Metric(
-        name=name, value=middle, low=middle - half, high=middle + half, interval=f"normal, 95 %, over {over}",
-        unit=unit, n=n, where=where,
-    )  # fmt: skip
+        name=name, value=middle, low=low, high=high, interval=f"{how}, over {over}", unit=unit, n=n, where=where
+    )

@@ -15,12 +15,19 @@ TIE = 12
 """Values that agree to so many decimals are tied: sums of the same numbers in another order differ beyond that."""
 
 
+BAND = "Wilson with an effective sample size, 95 %"
+"""What `mean_band` is called beside a number."""
+
+
 def wilson(share: Floats | float, n: Floats | NDArray[np.int64] | float, level: float = 0.95) -> tuple[Floats, Floats]:
     """Wilson's interval of a share of n independent trials, as (low, high); NaN where n is 0.
 
     Reference: E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212.
     """
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    return _wilson(share, n, NormalDist().inv_cdf((1 + level) / 2))
+
+
+def _wilson(share: Floats | float, n: Floats | NDArray[np.int64] | float, z: Floats | float) -> tuple[Floats, Floats]:
     p, size = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = z * z / size
@@ -31,6 +38,45 @@ def wilson(share: Floats | float, n: Floats | NDArray[np.int64] | float, level: 
     none = ~(size > 0)
     low, high = np.where(p <= 0, 0.0, low), np.where(p >= 1, 1.0, high)
     return np.where(none, np.nan, low), np.where(none, np.nan, high)
+
+
+def mean_band(
+    values: Floats, low: Floats | float, high: Floats | float, weights: Floats | None = None, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """The interval of the mean of each column of values (n, d) that lie between known bounds, as (low, high), (d,).
+
+    Wilson's interval on the scale of the bounds, for as many rows as a share with this mean and this standard error
+    would rest on, with Student's quantile. Of shares of 0 and 1 that is Wilson's own. It leans as the values do, and it
+    has a width where all rows agree, where a resample has none: what one sample in two does not meet is not ruled out.
+    NaN for fewer than two rows.
+
+    Args:
+        low, high: what a value cannot be below or above, numbers or shape (d,); a value seen beyond them moves them.
+        weights: shape (n,), not negative; equal where absent.
+
+    Reference: E. L. Korn, B. I. Graubard, Survey Methodology 24 (1998), 193-201 (shares with an effective sample size);
+    C. Franco, R. J. A. Little, T. A. Louis, E. V. Slud, Journal of Survey Statistics and Methodology 7 (2019), 334-364.
+    """
+    from scipy.special import stdtrit
+
+    n, d = values.shape
+    weight = np.ones(n) if weights is None else weights
+    total = weight.sum()
+    kish = float(total**2 / (weight**2).sum()) if total > 0 else 0.0
+    if n < 2 or kish <= 1:
+        return np.full(d, np.nan), np.full(d, np.nan)
+    floor, ceiling = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+    width = np.where(ceiling > floor, ceiling - floor, 1.0)
+    scaled = (values - floor) / width
+    p = np.clip(weight @ scaled / total, 0.0, 1.0)
+    variance = weight**2 @ (scaled - p) ** 2 / total**2
+    alike = variance < 1e-18
+    plain = np.where(alike, kish, p * (1 - p) / np.where(alike, 1.0, variance))
+    # A variance is divided by n - 1; of values at the bounds alone the estimate with n is that of Wilson's interval.
+    effective = np.where(plain > kish, np.maximum(kish, plain * (kish - 1) / kish), plain)
+    ends = _wilson(p, effective, float(stdtrit(max(kish - 1, 1.0), (1 + level) / 2)))
+    least, most = (floor + end * width for end in ends)
+    return np.where(ceiling > floor, least, floor), np.where(ceiling > floor, most, floor)
 
 
 def resamples(n: int, repeats: int, rng: np.random.Generator) -> Iterator[Floats]:

@@ -25,7 +25,7 @@ from audit.core.layers import (
 from audit.core.method import Context, Inputs, Method, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
-from audit.core.stats import average_ranks, percentile_interval, wilson
+from audit.core.stats import BAND, average_ranks, wilson
 from audit.core.table import Floats
 
 COVERAGE = 0.8
@@ -44,7 +44,7 @@ CHOICES = (
     Choice("FLEX-07", "one outcome inside a region", "neighbourhoods yes, others no", "flips both ways differ in kind"),
     Choice("FLEX-08", "weights of members", "uniform", "keeps the score a frequency"),
     Choice("FLEX-09", "aggregation", "mean", "instances that flip easily do not dominate"),
-    Choice("FLEX-10", "uncertainty", "local Wilson, else bootstrap", "counterfactuals of one instance are dependent"),
+    Choice("FLEX-10", "uncertainty", "Wilson, over instances", "a resample knows nothing of changes that are rare"),
     Choice("FLEX-11", "which flips", "each", "risk teams act on adverse decisions: also by outcome"),
     Choice("FLEX-12", "generator", "nearest", "it moves the ranking more than min_change does"),
     Choice("FLEX-13", "what is scored", "frequency", "the abstract says frequency; the size is printed beside it"),
@@ -71,7 +71,7 @@ class Flex(Method):
         aggregation: `mean` of local scores, or all counterfactuals `pooled`.
         by_prediction: also for each outcome of the model.
         regions: names, or all, or none.
-        bootstrap: resamples of instances for intervals; 0: no intervals.
+        bootstrap: resamples of instances for the stability of ranks; 0: none.
         groups: columns that code one source column, by its name; counted as one feature.
 
     Assumes:
@@ -225,9 +225,9 @@ class Flex(Method):
             where=where,
         )
         yield Metric(name="instances", value=float(summary.covered), unit="rows", n=summary.n, where=where)
-        covers = f"bootstrap over instances, {self.bootstrap} resamples; does not cover the choice of generator"
-        total_low, total_high = percentile_interval(summary.replicates.sum(axis=1)[:, None])
-        sums = (summary.mean_changed, _number(total_low[0]), _number(total_high[0]))
+        covers = f"{BAND}, over instances; does not cover the choice of generator"
+        least, most = (_number(end) for end in summary.changed)
+        sums = (summary.mean_changed, least, most)
         yield _estimate("mean_changed", sums, summary.covered, where, covers, "features")
         if group.region is not None and group.prediction is not None:
             return
@@ -251,7 +251,6 @@ class Flex(Method):
             "FLEX-05": "at least 100" if overall.n >= 100 else str(overall.n),
             "FLEX-08": "gaussian in some regions" if weighted else "uniform",
             "FLEX-09": self.aggregation,
-            "FLEX-10": "local Wilson, else bootstrap" if self.bootstrap else "local Wilson only",
             "FLEX-11": str(search.get("for", "each")),
             "FLEX-12": str(search.get("search", "not named")),
             "FLEX-16": "nearest unlike rows" if search.get("search") == "nearest" else "as the generator gives them",

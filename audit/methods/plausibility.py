@@ -10,11 +10,11 @@ from pydantic import Field
 from audit.core.choice import Choice, choices_table
 from audit.core.counterfactuals import Counterfactuals
 from audit.core.evidence import Metric, Note, Result, Where
+from audit.core.measures import mean_metric
 from audit.core.method import Context, Inputs, Method, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
 from audit.core.plausibility import REFERENCE_ROWS, Support
-from audit.core.stats import bootstrap_means, percentile_interval
 from audit.core.table import Floats
 
 MANY = 0.5
@@ -39,7 +39,6 @@ class Plausibility(Method):
         from_: the name of a counterfactual set (`from` in the spec).
         neighbours: which nearest real row decides.
         usual: the share of real rows that are no outliers.
-        bootstrap: resamples of instances for intervals.
 
     Assumes:
         The real rows, training data where there are any, are what is plausible. Gower distance treats features as
@@ -57,7 +56,6 @@ class Plausibility(Method):
     from_: str = Field(alias="from")
     neighbours: int = Field(default=10, ge=1)
     usual: float = Field(default=0.95, gt=0, lt=1)
-    bootstrap: int = Field(default=1000, ge=1)
 
     cites: ClassVar[tuple[str, ...]] = (
         "Ramaswamy, Rastogi, Shim: Efficient algorithms for mining outliers from large data sets, SIGMOD 2000",
@@ -89,9 +87,9 @@ class Plausibility(Method):
         nearest, neighbour = support.distances(found.codes, own[found.row])
         outlier = neighbour > bar
         real, reach = support.distances(table.codes[ctx.sample.drawn], own[ctx.sample.drawn])
-        of_sets = self._metrics(("nearest", "outlier_share"), found.row[drawn], nearest[drawn], outlier[drawn], ctx.rng)
+        of_sets = self._metrics(("nearest", "outlier_share"), found.row[drawn], nearest[drawn], outlier[drawn])
         rows = np.arange(len(reach))
-        of_rows = self._metrics(("rows_nearest", "rows_outlier_share"), rows, real, reach > bar, ctx.rng)
+        of_rows = self._metrics(("rows_nearest", "rows_outlier_share"), rows, real, reach > bar)
         metrics = (*of_sets, *of_rows)
         first = pd.DataFrame(
             {
@@ -109,26 +107,15 @@ class Plausibility(Method):
         )
 
     def _metrics(
-        self, names: tuple[str, str], row: Ints, nearest: Floats, outlier: NDArray[np.bool_], rng: np.random.Generator
+        self, names: tuple[str, str], row: Ints, nearest: Floats, outlier: NDArray[np.bool_]
     ) -> tuple[Metric, Metric]:
-        """The means over instances of the mean over the counterfactuals of each, with bootstrap intervals."""
+        """The means over instances of the mean over the counterfactuals of each, with intervals over instances."""
         values = pd.DataFrame({"row": row, "nearest": nearest, "outlier": outlier}).groupby("row").mean()
-        means = values.to_numpy(dtype=np.float64)
-        low, high = percentile_interval(bootstrap_means(means, np.ones(len(means)), self.bootstrap, rng))
-        first, second = (
-            Metric(
-                name=name,
-                value=float(means[:, j].mean()),
-                low=float(low[j]),
-                high=float(high[j]),
-                interval=f"bootstrap over instances, {self.bootstrap} resamples, 95 %",
-                unit=("", "share")[j],
-                n=len(means),
-                where=Where(data="sample"),
-            )
-            for j, name in enumerate(names)
+        means, where, over = values.to_numpy(dtype=np.float64), Where(data="sample"), "instances"
+        return (
+            mean_metric(names[0], means[:, 0], "", where, over, (0, 1)),
+            mean_metric(names[1], means[:, 1], "share", where, over, (0, 1)),
         )
-        return first, second
 
     def _chosen(self, inputs: Inputs) -> dict[str, str]:
         text = f"farther from its {_ordinal(self.neighbours)} real row than {self.usual * 100:g} % of real rows"

@@ -13,11 +13,11 @@ from audit.core.choice import Choice, choices_table
 from audit.core.counterfactuals import Counterfactuals
 from audit.core.evidence import Metric, Note, Result, Where
 from audit.core.layers import FEW
-from audit.core.measures import share_metric
+from audit.core.measures import mean_metric, share_metric
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
-from audit.core.stats import average_ranks, bootstrap_means, percentile_interval, wilson
+from audit.core.stats import average_ranks, wilson
 from audit.core.table import Floats, decode_column
 
 MOSTLY = 0.8
@@ -67,7 +67,6 @@ class Reasons(Method):
         top: reasons for each decision at most.
         beside: the id of a `shap` task; its rank stands beside each reason.
         min_change: tau; a scaled change counts beyond it.
-        bootstrap: resamples of decisions for the interval of the agreement with SHAP.
 
     Assumes:
         A change of a feature in many counterfactuals is a reason of the decision by the model, not a cause in the
@@ -88,7 +87,6 @@ class Reasons(Method):
     top: int = Field(default=4, ge=1)
     beside: str | None = None
     min_change: float = Field(default=0.0, ge=0)
-    bootstrap: int = Field(default=1000, ge=1)
 
     needs: ClassVar[frozenset[Need]] = frozenset({"policy"})
     cites: ClassVar[tuple[str, ...]] = (
@@ -242,15 +240,9 @@ class Reasons(Method):
             return
         both = reasons[reasons["instance"].isin(shap.index) & reasons["instance"].isin(ctx.sample.drawn_ids)]
         named = (both["shap_rank"] <= self.top).astype(np.float64)
-        shares = np.asarray(named.groupby(both["instance"]).mean(), dtype=np.float64)[:, None]
-        if len(shares) < 2:
-            return
-        ends = percentile_interval(bootstrap_means(shares, np.ones(len(shares)), self.bootstrap, ctx.rng))
-        yield Metric(
-            name="shap_overlap", value=float(shares.mean()), low=float(ends[0][0]), high=float(ends[1][0]),
-            interval=f"bootstrap over decisions, {self.bootstrap} resamples, 95 %", unit="share", n=len(shares),
-            where=Where(data="sample"),
-        )  # fmt: skip
+        shares = np.asarray(named.groupby(both["instance"]).mean(), dtype=np.float64)
+        if len(shares) > 1:
+            yield mean_metric("shap_overlap", shares, "share", Where(data="sample"), "decisions", (0, 1))
 
     def _notes(self, ctx: Context, adverse: _Adverse, reasons: pd.DataFrame) -> Iterator[Note]:
         n, covered = len(adverse.rows), int(adverse.covered.sum())

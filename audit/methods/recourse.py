@@ -17,7 +17,7 @@ from audit.core.labels import label_of
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
-from audit.core.stats import bootstrap_means, percentile_interval, quantiles, wilson
+from audit.core.stats import BAND, mean_band, quantiles, wilson
 from audit.core.table import Floats, encode
 
 MISSING = "missing"
@@ -42,7 +42,7 @@ CHOICES = (
     Choice("RECOURSE-05", "test of feasibility", "chi-square, else exact or shuffled", "exact where counts are small"),
     Choice("RECOURSE-06", "test of cost", "Kruskal-Wallis", "costs are skewed"),
     Choice("RECOURSE-07", "many tests", "Holm, over all groupings and both measures", "assumes no independence"),
-    Choice("RECOURSE-08", "gap between groups", "max - min, simultaneous over pairs", "Newcombe; bootstrap for costs"),
+    Choice("RECOURSE-08", "gap between groups", "max - min, simultaneous over pairs", "costs: Zou and Donner"),
 )
 
 
@@ -59,7 +59,6 @@ class Recourse(Method):
         intersections: also the groups of each two of these columns together.
         regions: all, or none.
         min_group: smaller groups are not shown, nor what would give them away.
-        bootstrap: resamples of people for the intervals of means.
         sheets: how many people get a sheet of their own in the report, or their ids.
         model_alone: the model alone decides, so that a sheet may say what it would decide.
         weights: by feature, what a change of its whole range costs, 1 where it is not named; give a search that weighs
@@ -88,7 +87,6 @@ class Recourse(Method):
     intersections: bool = True
     regions: Literal["all", "none"] = "all"
     min_group: int = Field(default=10, ge=1)
-    bootstrap: int = Field(default=1000, ge=100)
     sheets: Annotated[int, Field(ge=0)] | tuple[str | int, ...] = 2
     model_alone: bool = False
     weights: dict[str, Annotated[float, Field(gt=0)]] = {}
@@ -119,9 +117,9 @@ class Recourse(Method):
             raise Refusal("no audited row drawn at random has an unfavourable outcome", "not_applicable")
         cohorts = [Cohort(None, None, drawn), *self._grouped(ctx, people, drawn), *self._regions(ctx, people)]
         feasible = pd.DataFrame([feasibility(people, cohort) for cohort in cohorts])
-        means = {i: self._means(people, cohort, ctx.rng) for i, cohort in enumerate(cohorts)}
-        costs = pd.DataFrame([self._costs(people, cohort, means[i]) for i, cohort in enumerate(cohorts)])
-        gaps = self._gaps(people, cohorts, means, ctx.rng)
+        most = self._most(ctx.inputs, people)
+        costs = pd.DataFrame([self._costs(people, cohort, most) for cohort in cohorts])
+        gaps = self._gaps(people, cohorts, most, ctx.rng)
         sheets = self._sheets(people)
         tables = {
             "recourse_groups": feasible,
@@ -198,33 +196,34 @@ class Recourse(Method):
             rows = np.flatnonzero(own)
             yield Cohort("region", str(name), rows, "suppressed" if 0 < len(rows) < self.min_group else "ok")
 
-    def _means(self, people: pd.DataFrame, cohort: Cohort, rng: np.random.Generator) -> Floats | None:
-        """Bootstrap means of cost and of features changed, shape (repeats, 2); None where too few have a way."""
-        known = _solved(people, cohort)
-        if cohort.state != "ok" or len(known) < max(2, self.min_group):
-            return None
-        return bootstrap_means(known, np.ones(len(known)), self.bootstrap, rng)
+    def _most(self, inputs: Inputs, people: pd.DataFrame) -> tuple[float, float]:
+        """The largest cost and the largest number of features that a way can have: all of what may change, whole."""
+        free = inputs.policy.movable
+        weights = np.array([self.weights.get(name, 1.0) for name in inputs.schema.names])[free]
+        seen = people["cost"].max()
+        return max(float(weights.sum()), 0.0 if pd.isna(seen) else float(seen)), max(int(free.sum()), 1)
 
-    def _costs(self, people: pd.DataFrame, cohort: Cohort, means: Floats | None) -> dict[str, Any]:
+    def _enough(self, people: pd.DataFrame, cohort: Cohort) -> bool:
+        """Whether costs of a group may be shown: of enough people."""
+        return cohort.state == "ok" and len(_solved(people, cohort)) >= max(2, self.min_group)
+
+    def _costs(self, people: pd.DataFrame, cohort: Cohort, most: tuple[float, float]) -> dict[str, Any]:
         """A row of `recourse_costs`; empty where the group, or those of it who have a way, are too few."""
-        known = _solved(people, cohort)
+        known, enough = _solved(people, cohort), self._enough(people, cohort)
         row: dict[str, Any] = {"by": cohort.by, "group": cohort.group}
-        status = cohort.state if cohort.state != "ok" else "few" if means is None else "ok"
+        status = cohort.state if cohort.state != "ok" else "ok" if enough else "few"
         row["n"] = float(len(known)) if cohort.state == "ok" else np.nan
-        low, high = (np.full(2, np.nan),) * 2 if means is None else percentile_interval(means)
-        mean = np.full(2, np.nan) if means is None else known.mean(axis=0)
-        points = np.full(len(QUANTILES), np.nan) if means is None else quantiles(known[:, 0], QUANTILES)
+        none = np.full(2, np.nan)
+        low, high = mean_band(known, np.array([0.0, 1.0]), np.array(most)) if enough else (none, none)
+        mean = known.mean(axis=0) if enough else none
+        points = quantiles(known[:, 0], QUANTILES) if enough else np.full(len(QUANTILES), np.nan)
         row |= {"mean_cost": mean[0], "mean_cost_low": low[0], "mean_cost_high": high[0]}
         row |= {f"p{round(100 * q)}": float(point) for q, point in zip(QUANTILES, points, strict=True)}
         row |= {"mean_changed": mean[1], "mean_changed_low": low[1], "mean_changed_high": high[1]}
         return {**row, "status": status}
 
     def _gaps(
-        self,
-        people: pd.DataFrame,
-        cohorts: Sequence[Cohort],
-        means: dict[int, Floats | None],
-        rng: np.random.Generator,
+        self, people: pd.DataFrame, cohorts: Sequence[Cohort], most: tuple[float, float], rng: np.random.Generator
     ) -> pd.DataFrame:
         """Gaps and tests of each grouping that shows at least two groups; regions overlap and are not compared."""
         rows = []
@@ -236,11 +235,10 @@ class Recourse(Method):
                 gap = share_gap(found / n, 1 - proven / n, n)
                 tested = shares_differ(found, n, SHUFFLES, rng)
                 rows.append(_gap_row(str(by), "feasible_rate", gap, [cohorts[i].group for i in shown], tested))
-            solved = [i for i in shown if means[i] is not None]
+            solved = [i for i in shown if self._enough(people, cohorts[i])]
             if len(solved) > 1:
                 costs = [_solved(people, cohorts[i])[:, 0] for i in solved]
-                replicates = np.column_stack([m[:, 0] for i in solved if (m := means[i]) is not None])
-                gap = mean_gap(np.array([c.mean() for c in costs]), replicates)
+                gap = mean_gap(costs, 0.0, most[0])
                 rows.append(
                     _gap_row(str(by), "mean_cost", gap, [cohorts[i].group for i in solved], costs_differ(costs))
                 )
@@ -276,7 +274,7 @@ class Recourse(Method):
     def _of_costs(self, row: dict[str, Any], cohort: Cohort) -> Iterator[Metric]:
         if row["status"] != "ok":
             return
-        covers = f"bootstrap over people, {self.bootstrap} resamples, 95 %"
+        covers = f"{BAND}, over people"
         n = int(row["n"])
         for name, unit in (("mean_cost", "scaled changes"), ("mean_changed", "features")):
             low, high = row[f"{name}_low"], row[f"{name}_high"]

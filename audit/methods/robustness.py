@@ -15,7 +15,7 @@ from audit.core.jitter import Bools, noise, rounded, significant
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
-from audit.core.stats import bootstrap_means, percentile_interval, quantiles, wilson
+from audit.core.stats import BAND, mean_band, quantiles, wilson
 from audit.core.table import Floats
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -56,7 +56,6 @@ class Robustness(Method):
         round: by feature, the step that it is rounded to.
         digits: significant digits that all numbers are rounded to; 0: this is not tested.
         from_: the name of a counterfactual set (`from` in the spec) whose first counterfactuals are tested too.
-        bootstrap: resamples of rows for intervals.
 
     Assumes:
         Errors of different features are independent of one another and of the values. Training again under other
@@ -81,7 +80,6 @@ class Robustness(Method):
     round: dict[str, Annotated[float, Field(gt=0)]] = {}
     digits: int = Field(default=2, ge=0, le=15)
     from_: str | None = Field(default=None, alias="from")
-    bootstrap: int = Field(default=1000, ge=100)
 
     needs: ClassVar[frozenset[Need]] = frozenset({"model"})
     cites: ClassVar[tuple[str, ...]] = ("Pawelczyk et al.: Probabilistically robust recourse, ICLR 2023",)
@@ -111,7 +109,7 @@ class Robustness(Method):
         before, *answers = _answers(ctx, [codes[None], *(test.codes for test in tests)])
         decisions, scores, metrics = [], [], []
         for test, after in zip(tests, answers, strict=True):
-            row, own = self._decisions(inputs, test, before[0], after, ctx.rng)
+            row, own = self._decisions(inputs, test, before[0], after)
             decisions.append(row)
             metrics += own
             scores.append(_scores(inputs, test, before[0], after))
@@ -160,13 +158,13 @@ class Robustness(Method):
         return f"noise of {100 * size:g} % of the {unit}"
 
     def _decisions(
-        self, inputs: Inputs, test: _Test, before: Floats, after: Floats, rng: np.random.Generator
+        self, inputs: Inputs, test: _Test, before: Floats, after: Floats
     ) -> tuple[dict[str, JsonValue], list[Metric]]:
         """How many decisions change; `after` has the shape (draws, n, C)."""
         n = len(before)
         was, became = inputs.decision.outcome(before), _outcomes(inputs, after)
         moved = became != was
-        value, low, high, how = self._mean(moved.mean(axis=0), rng)
+        value, low, high, how = _mean(moved.mean(axis=0))
         rows = float(moved.any(axis=0).mean())
         least, most = (float(x) for x in wilson(rows, n))
         row: dict[str, JsonValue] = {"test": test.name, "n": n, "changed_share": value}
@@ -178,18 +176,6 @@ class Robustness(Method):
         where = Where(data="sample", variant=test.name)
         metrics = [_metric("changed_share", (value, low, high, how), n, where)]
         return row, [*metrics, _metric("rows_changed_share", (rows, least, most, "Wilson, over rows"), n, where)]
-
-    def _mean(self, shares: Floats, rng: np.random.Generator) -> tuple[float, float, float, str]:
-        """The mean of shares of rows, with an interval over rows; Wilson's where all are 0, or all are 1."""
-        value, n = float(shares.mean()), len(shares)
-        if np.ptp(shares) == 0 and value in {0.0, 1.0}:
-            low, high = (float(x) for x in wilson(value, n))
-            return value, low, high, "Wilson, over rows"
-        if np.ptp(shares) == 0 or n < 2:
-            return value, 0.0, 1.0, "nothing is known of other rows"
-        drawn = bootstrap_means(shares[:, None], np.ones(n), self.bootstrap, rng)
-        low, high = (float(x[0]) for x in percentile_interval(drawn))
-        return value, min(low, value), max(high, value), f"bootstrap over rows, {self.bootstrap} resamples"
 
     def _counterfactuals(self, ctx: Context, name: str) -> Result:
         """Share of the first counterfactuals of rows that still have another outcome when values are noisy."""
@@ -208,7 +194,7 @@ class Robustness(Method):
         lines, metrics = [], []
         for (size, noisy), after in zip(parts, _answers(ctx, tests), strict=True):
             held = _outcomes(inputs, after) != was
-            value, low, high, how = self._mean(held.mean(axis=0), ctx.rng)
+            value, low, high, how = _mean(held.mean(axis=0))
             lines.append((self._named(size), noisy, len(rows), value, low, high))
             where = Where(data="sample", variant=f"{self._named(size)}, {noisy}")
             metrics.append(_metric("counterfactuals_hold", (value, low, high, how), len(rows), where))
@@ -227,6 +213,14 @@ class Robustness(Method):
             "ROBUST-04": str(self.draws),
             "ROBUST-05": "; ".join([*digits, *steps]) or "none",
         }
+
+
+def _mean(shares: Floats) -> tuple[float, float, float, str]:
+    """The mean of shares of rows, with its interval over rows."""
+    if len(shares) < 2:
+        return float(shares.mean()), 0.0, 1.0, "nothing is known of other rows"
+    low, high = (float(end[0]) for end in mean_band(shares[:, None], 0, 1))
+    return float(shares.mean()), low, high, f"{BAND}, over rows"
 
 
 def _scores(inputs: Inputs, test: _Test, before: Floats, after: Floats) -> pd.DataFrame:

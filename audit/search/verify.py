@@ -252,7 +252,7 @@ def _metrics(
     states = status.loc[status["instance"].isin(drawn), "status"]
     counts = {name: int((states == name).sum()) for name in STATUSES}
     searched = len(states) - counts["not_applicable"]
-    where, over = Where(data="sample"), "instances with a counterfactual"
+    where, over, d = Where(data="sample"), "instances with a counterfactual", max(len(policy.schema), 1)
     by_instance = found.loc[found["instance"].isin(drawn)].groupby("instance")[["n_changed", "distance"]].mean()
     return (
         share_metric("coverage", counts["found"], searched, where, "rows drawn at random"),
@@ -261,8 +261,10 @@ def _metrics(
         _count("discarded", checked - len(found), "count", checked),
         _count("counterfactuals", len(found), "count"),
         _count("violations", _violations(policy, sample.table, found, status), "count", len(found)),
-        mean_metric("mean_changed", by_instance["n_changed"].to_numpy(dtype=np.float64), "features", where, over),
-        mean_metric("mean_distance", by_instance["distance"].to_numpy(dtype=np.float64), "", where, over),
+        mean_metric(
+            "mean_changed", by_instance["n_changed"].to_numpy(dtype=np.float64), "features", where, over, (1, d)
+        ),
+        mean_metric("mean_distance", by_instance["distance"].to_numpy(dtype=np.float64), "", where, over, (0, 1)),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.core.disparity import Gap, holm, mean_gap, share_gap, shares_differ, suppressed
+from audit.core.disparity import holm, mean_gap, share_gap, shares_differ, suppressed
 
 
 def both(sizes, least):
@@ -80,10 +80,23 @@ def test_more_groups_widen_every_pair():
     assert (three.lowest, three.highest) == (0, 2)
 
 
-def test_the_gap_of_means_by_hand():
-    replicates = np.column_stack([np.linspace(0, 1, 101), np.full(101, 3.0)])
-    gap = mean_gap(np.array([0.5, 3.0]), replicates)
-    assert gap == Gap(2.5, pytest.approx(2.025), pytest.approx(2.975), 0, 1)
+def test_the_gap_of_means_puts_their_intervals_together():
+    """Of shares of 0 and 1 that is Newcombe's gap, but for Student's quantile, which 400 rows hardly tell apart."""
+    groups = [np.repeat([1.0, 0.0], [240, 160]), np.repeat([1.0, 0.0], [120, 280])]
+    shares, sizes = np.array([0.6, 0.3]), np.array([400, 400])
+    gap, like = mean_gap(groups, 0, 1), share_gap(shares, shares, sizes)
+    assert (gap.value, gap.lowest, gap.highest) == (pytest.approx(0.3), 1, 0)
+    assert (gap.low, gap.high) == (pytest.approx(like.low, abs=5e-4), pytest.approx(like.high, abs=5e-4))
+
+
+def test_the_gap_of_means_grows_with_the_number_of_groups():
+    rng = np.random.default_rng(2)
+    groups = [rng.random(40) + shift for shift in (0.0, 0.5, 1.0)]
+    two, three = mean_gap([groups[0], groups[2]], 0, 3), mean_gap(groups, 0, 3)
+    assert three.low < two.low < two.value == three.value < two.high < three.high
+    alike = mean_gap([groups[0], groups[0]], 0, 3)
+    assert (alike.value, alike.low) == (0, 0)
+    assert alike.high > 0
 
 
 def test_holm_by_hand():

@@ -35,3 +35,10 @@ def test_few_values_have_a_mean_without_interval_or_none():
     assert (one.value, one.low, one.high, one.interval, one.n) == (7, None, None, "", 1)
     none = mean_metric("edits", np.empty(0), "cells", WHERE, "pictures")
     assert (none.value, none.low, none.high, none.interval, none.n) == (None, None, None, "", 0)
+
+
+def test_a_mean_between_bounds_leans_away_from_them():
+    """10 rows, all 1: up to 1 + 4 times the upper end of a share of 0 of 10, by Student's quantile of 2.262."""
+    mean = mean_metric("changed", np.ones(10), "features", WHERE, "rows", (1, 5))
+    assert (mean.value, mean.low, mean.high) == (1, 1, pytest.approx(1 + 4 * 2.262**2 / (10 + 2.262**2), abs=1e-3))
+    assert mean.interval == "Wilson with an effective sample size, 95 %, over rows"

@@ -35,6 +35,87 @@ def test_wilson_of_nothing_is_undefined() -> None:
     assert np.isnan([low, high]).all()
 
 
+def score_ends(p: float, n: float, rows: float) -> list[float]:
+    """Where a share mu is Student's quantile of its standard errors away from p, found by bisection."""
+    from scipy.optimize import brentq
+
+    t = oracle.t.ppf(0.975, rows - 1)
+
+    def beyond(mu: float) -> float:
+        return float((p - mu) ** 2 - t**2 * mu * (1 - mu) / n)
+
+    return [brentq(beyond, 1e-12, p), brentq(beyond, p, 1 - 1e-12)]
+
+
+def band(values: list[float], low: float, high: float, **given: object) -> list[float]:
+    ends = stats.mean_band(np.array(values)[:, None], low, high, **given)  # type: ignore[arg-type]
+    return [float(end[0]) for end in ends]
+
+
+def test_the_band_of_yes_and_no_is_wilsons_with_students_quantile() -> None:
+    assert band([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], 0, 1) == pytest.approx(score_ends(0.3, 10, 10))
+    everyone = stats.mean_band((np.arange(100_000) % 4 == 0).astype(float)[:, None], 0, 1)
+    assert [float(end[0]) for end in everyone] == pytest.approx([float(x) for x in stats.wilson(0.25, 100_000)])
+
+
+def test_the_band_rests_on_as_many_rows_as_the_standard_error_says() -> None:
+    """0.1, 0.3, 0.3, 0.5: mean 0.3, variance 0.08 / 3, of the mean a quarter of it: 0.21 over 0.02 / 3 is 31.5 rows."""
+    expected = score_ends(0.3, 31.5, 4)
+    assert band([0.1, 0.3, 0.3, 0.5], 0, 1) == pytest.approx(expected)
+    # The same on a scale from 2 to 12.
+    assert band([3, 5, 5, 7], 2, 12) == pytest.approx([2 + 10 * end for end in expected])
+
+
+def test_a_band_has_a_width_where_all_rows_agree() -> None:
+    low, high = band([0.0] * 20, 0, 1)
+    t = oracle.t.ppf(0.975, 19)
+    assert low == 0
+    assert high == pytest.approx(t**2 / (20 + t**2))
+    assert band([1.0] * 20, 0, 1) == pytest.approx([1 - high, 1])
+    assert band([0.5] * 20, 0, 1) == pytest.approx(score_ends(0.5, 20, 20))
+
+
+def test_bands_of_nothing_and_of_values_beyond_the_bounds() -> None:
+    assert np.isnan(band([0.4], 0, 1)).all()
+    assert np.isnan(band([0.4, 0.5], 0, 1, weights=np.array([1.0, 0.0]))).all()
+    assert band([1.0, 1.0, 1.0], 1, 1) == [1, 1]
+    assert band([0.0, 1.0, 3.0], 0, 2) == band([0.0, 1.0, 3.0], 0, 3)
+
+
+def test_a_row_of_weight_two_is_no_two_rows() -> None:
+    """Weights 2, 1, 1 are worth 16 / 6 rows; the variance of the mean is the sum of squared weighted residuals."""
+    values, weights = np.array([1.0, 0.0, 0.0]), np.array([2.0, 1.0, 1.0])
+    rows, variance = 16 / 6, (4 * 0.25 + 0.25 + 0.25) / 16
+    found = band([1, 0, 0], 0, 1, weights=weights)
+    assert found == pytest.approx(score_ends(0.5, 0.25 / variance, rows), rel=1e-9)
+    assert band([1, 0, 0], 0, 1, weights=3 * np.ones(3)) == pytest.approx(band([1, 0, 0], 0, 1))
+    assert np.average(values, weights=weights) == 0.5
+
+
+@given(arrays(np.float64, st.integers(2, 30), elements=st.floats(0, 1)))
+def test_a_band_holds_its_mean_and_mirrors(values: np.ndarray) -> None:
+    low, high = band(list(values), 0, 1)
+    assert 0 <= low <= values.mean() + 1e-9
+    assert values.mean() - 1e-9 <= high <= 1
+    assert band(list(1 - values), 0, 1) == pytest.approx([1 - high, 1 - low], abs=1e-6)
+
+
+@pytest.mark.parametrize("rare", [0.01, 0.05, 0.3])
+def test_bands_cover_means_of_rare_values(rare: float) -> None:
+    """Of 100 rows a share `rare` has 0.2 or 0.4, the others nothing; 2,000 draws.
+
+    As Wilson's, the interval covers 93 to 97 % as the share goes; the normal one covers 63 % of these where 1 in 100 is
+    not nothing. 2,000 draws have a standard error of half a point.
+    """
+    rng = np.random.default_rng(8)
+    held = 0
+    for _ in range(2_000):
+        values = np.where(rng.random(100) < rare, rng.choice([0.2, 0.4], 100), 0.0)
+        low, high = band(list(values), 0, 1)
+        held += low <= 0.3 * rare <= high
+    assert 0.92 < held / 2_000 < 0.98
+
+
 def test_resamples_draw_every_row_equally_often() -> None:
     counts = np.concatenate(list(stats.resamples(7, 4_000, np.random.default_rng(1))))
     assert counts.shape == (4_000, 7)

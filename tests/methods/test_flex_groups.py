@@ -60,14 +60,14 @@ def test_a_region_without_rows_is_undefined_not_absent() -> None:
     assert metric(result, "coverage", region="empty") is None
 
 
-def test_intervals_are_those_of_a_plain_bootstrap_over_instances() -> None:
+def test_intervals_are_near_those_of_a_plain_bootstrap_over_instances() -> None:
     rng = np.random.default_rng(0)
     found = {str(i + 1): [(1.0, float(b), "a") for b in rng.integers(0, 2, 10) * (i % 2)] for i in range(60)}
     inputs = given(hand(60), found)
-    table = flex(inputs, bootstrap=4000).tables["flex_global"].set_index("feature").loc["b"].iloc[0]
+    table = flex(inputs).tables["flex_global"].set_index("feature").loc["b"].iloc[0]
     L = np.array([np.mean([row[1] > 0 for row in found[str(i + 1)]]) for i in range(60)])
     means = [rng.choice(L, 60).mean() for _ in range(4000)]
-    assert [table["low"], table["high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), abs=0.01)
+    assert [table["low"], table["high"]] == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), abs=0.015)
     # A binomial interval over the 600 counterfactuals would be much too narrow.
     p = L.mean()
     assert table["high"] - table["low"] > 1.4 * 2 * 1.96 * np.sqrt(p * (1 - p) / 600)
@@ -78,7 +78,8 @@ def test_intervals_say_what_they_do_not_cover() -> None:
     (found,) = (
         m for m in result.metrics if m.name == "frequency" and m.where.feature == "a" and m.where.outcome is None
     )
-    assert found.interval == "bootstrap over instances, 50 resamples; does not cover the choice of generator"
+    covers = "Wilson with an effective sample size, 95 %, over instances; does not cover the choice of generator"
+    assert found.interval == covers
 
 
 def test_one_instance_has_no_interval() -> None:
@@ -147,6 +148,6 @@ def test_choices_that_the_user_changed_are_marked() -> None:
     result = flex(frozen("domain"), min_change=0.1, scale="std", aggregation="pooled", bootstrap=0)
     table = result.tables["choices"].set_index("id")
     changed = table[table["changed"]]
-    assert changed.index.tolist() == ["FLEX-01", "FLEX-02", "FLEX-05", "FLEX-09", "FLEX-10"]
-    assert changed["value"].tolist()[:4] == ["std", "0.1", "40", "pooled"]
+    assert changed.index.tolist() == ["FLEX-01", "FLEX-02", "FLEX-05", "FLEX-09"]
+    assert changed["value"].tolist() == ["std", "0.1", "40", "pooled"]
     assert table.loc["FLEX-12", "value"] == "nearest"

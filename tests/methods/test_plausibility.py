@@ -33,7 +33,7 @@ def with_set(inputs: Inputs, rows: pd.DataFrame, instances: list[str]) -> Inputs
 
 
 def plausibility(inputs: Inputs, **settings: object) -> Result:
-    method = Plausibility.model_validate({"from": "flips", "bootstrap": 200, **settings})
+    method = Plausibility.model_validate({"from": "flips", **settings})
     return method.run(toy_context(inputs), Part(index=0))
 
 

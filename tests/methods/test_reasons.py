@@ -63,7 +63,7 @@ def reasons(inputs=None, changes=None, shap=None, constraints="domain", **settin
     if shap is not None:
         results["shap"] = Result(tables={"shap_local": shap})
         settings["beside"] = "shap"
-    method = Reasons.model_validate({"from": "flips", "bootstrap": 100, **settings})
+    method = Reasons.model_validate({"from": "flips", **settings})
     return method.run(toy_context(replace(inputs, results=results)), Part(index=0))
 
 

@@ -39,7 +39,7 @@ def recourse(groups, constraints="policy", change=lambda inputs: inputs, **setti
     inputs, found, states = people(groups)
     note = Note(code="search", args={"constraints": constraints, "for": "unfavourable"})
     made = Result(tables={"counterfactuals": found, "instance_status": states}, notes=(note,))
-    method = Recourse.model_validate_json(json.dumps({"from": "recourse", "bootstrap": 200, **settings}))
+    method = Recourse.model_validate_json(json.dumps({"from": "recourse", **settings}))
     return method.run(toy_context(change(replace(inputs, results={"counterfactuals": made}))), Part(index=0))
 
 
@@ -84,7 +84,10 @@ def test_costs_by_hand():
     )
     cost = metric(result, "mean_cost", "f")
     assert cost.low < 0.35 < cost.high
-    assert metric(result, "mean_cost", "m").low == pytest.approx(0.2)
+    # All ways of the men cost 0.2, and what others pay is not known for certain.
+    alike = metric(result, "mean_cost", "m")
+    assert alike.value == pytest.approx(0.2)
+    assert alike.low < alike.value < alike.high
     assert metric(result, "mean_changed", "m").value == 1
 
 
@@ -294,7 +297,7 @@ def measured(seed, n=400):
     inputs = planted.population(n, seed)
     answers = []
     for method, made in ((Recourse, planted.ways(inputs)), (Reasons, planted.flips(inputs))):
-        one = method.model_validate({"from": "made", "bootstrap": 500})
+        one = method.model_validate({"from": "made"})
         answers.append(one.run(toy_context(planted.with_sets(inputs, made), seed), Part(index=0)))
     found = {}
     for m in (*answers[0].metrics, *answers[1].metrics):
