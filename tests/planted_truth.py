@@ -43,8 +43,8 @@ SETS = {
 TRUTH_ROWS, EVALUATED, AUDITED, TRAINED = 100_000, 400, 200, 300
 
 FEWEST = 20
-"""An interval over instances is held to its word where so many of them are expected to differ from the commonest value:
-a resample, or a normal law, cannot know of what one audit in two does not meet."""
+"""An interval over instances is held to both sides of its word where so many of them are expected to differ from the
+commonest value; where fewer do, its coverage goes in steps and may be larger."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Planted:
 
     @property
     def judged(self) -> bool:
-        """Whether its interval is held to its word."""
+        """Whether its interval is held to both sides of its word."""
         return self.differing >= FEWEST
 
 

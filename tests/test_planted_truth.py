@@ -62,15 +62,20 @@ def test_the_intervals_cover_the_truth(audits, figure):
     assert len(judged()) >= 35
 
 
-def test_what_is_told_of_rare_changes(audits, figure):
-    """Where few audited rows differ from the others, intervals over instances are too narrow; how much is recorded.
+def test_intervals_cover_rare_changes_too(audits, figure):
+    """Where few audited rows differ from the others, intervals hold at least as often; how much wider is recorded.
 
-    A resample of rows that all agree has no width. The estimates themselves are not off.
+    Coverage of what one audit in two does not meet goes in steps, so there is no upper bound.
     """
+    failed = {}
     rare = {name: one for name, one in planted.truth().items() if 0 < one.differing < planted.FEWEST}
     for name, one in rare.items():
         told = f"{SEEDS} audits, {one.differing:.1f} of the audited rows differ, mean width {audits.width(name):.4f}"
-        figure(f"coverage of {name} (rare)", audits.covered(name, one.value), told)
+        covered = audits.covered(name, one.value)
+        figure(f"coverage of {name} (rare)", covered, told)
+        if not (covered >= BAND[0] if FULL else covered * SEEDS >= LEAST):
+            failed[name] = covered
+    assert failed == {}
     assert len(rare) >= 10
 
 
