@@ -1,49 +1,25 @@
-"""The last touch to a PDF before its trailer is written: archivable (PDF/A-3a) and accessible (PDF/UA-1) at once.
-
-WeasyPrint writes the one or the other; both need one XMP packet that names both, scopes on the heads of tables, and
-a description of each link. What it attaches is typed here, since WeasyPrint asks the machine for the types.
-"""
+"""What is inside the PDF besides its pages: attached files, description, profile of colours, settings of the reader."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from io import BytesIO
+from datetime import date
+from hashlib import md5
 from typing import Any
-from xml.sax.saxutils import escape
 
+from audit.core.base import sha256
 from audit.report.blocks import Report
+from audit.report.csv_files import register_csv, table_csv
+from audit.report.press import Press
 from audit.report.source import Source
+from audit.report.tables import PRINTED_ROWS
+from audit.report.topics import ROWS_ONLY
+from audit.report.xmp import Variant, packet
 
 EPOCH = "1980-01-01"
 """The date of attached files where the audit states none: the format wants one, and the clock is no input."""
 
-_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:pdfaid="http://www.aiim.org/pdfa/ns/id/"><pdfaid:part>3</pdfaid:part>
-<pdfaid:conformance>A</pdfaid:conformance></rdf:Description>
-<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/">
-<pdfuaid:part>1</pdfuaid:part></rdf:Description>
-<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:format>application/pdf</dc:format>
-<dc:title><rdf:Alt><rdf:li xml:lang="x-default">{title}</rdf:li></rdf:Alt></dc:title>
-<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{subject}</rdf:li></rdf:Alt></dc:description>
-<dc:language><rdf:Bag><rdf:li>en</rdf:li></rdf:Bag></dc:language></rdf:Description>
-<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/">
-<xmp:CreatorTool>{creator}</xmp:CreatorTool>{dates}</rdf:Description>
-<rdf:Description rdf:about="" xmlns:pdf="http://ns.adobe.com/pdf/1.3/">
-<pdf:Producer>{producer}</pdf:Producer></rdf:Description>
-<rdf:Description rdf:about="" xmlns:pdfaExtension="http://www.aiim.org/pdfa/ns/extension/"
- xmlns:pdfaSchema="http://www.aiim.org/pdfa/ns/schema#" xmlns:pdfaProperty="http://www.aiim.org/pdfa/ns/property#">
-<pdfaExtension:schemas><rdf:Bag><rdf:li rdf:parseType="Resource">
-<pdfaSchema:schema>PDF/UA identification schema</pdfaSchema:schema>
-<pdfaSchema:namespaceURI>http://www.aiim.org/pdfua/ns/id/</pdfaSchema:namespaceURI>
-<pdfaSchema:prefix>pdfuaid</pdfaSchema:prefix>
-<pdfaSchema:property><rdf:Seq><rdf:li rdf:parseType="Resource"><pdfaProperty:name>part</pdfaProperty:name>
-<pdfaProperty:valueType>Integer</pdfaProperty:valueType><pdfaProperty:category>internal</pdfaProperty:category>
-<pdfaProperty:description>Part of ISO 14289 that the file follows</pdfaProperty:description>
-</rdf:li></rdf:Seq></pdfaSchema:property>
-</rdf:li></rdf:Bag></pdfaExtension:schemas></rdf:Description>
-</rdf:RDF></x:xmpmeta>
-<?xpacket end="r"?>"""
+LARGEST = 100_000
+"""Rows of the largest table that is attached; a larger one stays in the bundle."""
 
 
 @dataclass(frozen=True)
@@ -57,105 +33,122 @@ class Attached:
     description: str
     day: str
 
-    def attachment(self, make: Any) -> Any:
-        """The file as WeasyPrint takes it; dates are given, or it would ask the clock."""
-        day = datetime.fromisoformat(self.day)
-        return make(
-            file_obj=BytesIO(self.data),
-            name=self.name,
-            description=self.description,
-            relationship=self.relationship,
-            created=day,
-            modified=day,
-        )
+    @property
+    def sha256(self) -> str:
+        """The digest that S21 prints."""
+        return sha256(self.data)
 
 
 def attached(source: Source) -> list[Attached]:
-    """The spec and the results, so that the PDF alone holds what it reports; sorted by name, as a name tree must be."""
+    """The spec, the results, the register and the tables that paper cuts; sorted by name, as a name tree must be.
+
+    Tables with a row per person stay in the bundle: a report shows aggregates.
+    """
     manifest = source.manifest
     day = manifest.as_of or EPOCH
-    results = (source.bundle.root / "results.json").read_bytes()
+    results = source.bundle.place("results.json").read_bytes()
     files = [
         Attached("results.json", results, "application/json", "Data", "Every metric and finding of this report", day),
         Attached(
             "spec.yaml", manifest.spec.encode("utf-8"), "application/yaml", "Source", "The spec of this audit", day
         ),
+        Attached("register.csv", register_csv(source), "text/csv", "Supplement", "Every number with its gate", day),
+        *_tables(source, day),
     ]
     return sorted(files, key=lambda file: file.name)
 
 
-@dataclass(frozen=True)
-class Finisher:
-    """Called by WeasyPrint with the document and the PDF, after everything else is in it."""
-
-    report: Report
-    as_of: str | None
-    files: Sequence[Attached]
-
-    def __call__(self, document: Any, pdf: Any) -> None:
-        """Changes the PDF in place."""
-        import pydyf
-
-        packet = pydyf.Stream([self._metadata(pdf)], {"Type": "/Metadata", "Subtype": "/XML"}, compress=False)
-        pdf.add_object(packet)
-        pdf.catalog["Metadata"] = packet.reference
-        pdf.catalog["PageMode"] = "/UseOutlines"
-        if "AF" in pdf.catalog:
-            pdf.catalog["AF"] = pydyf.Array(dict.fromkeys(pdf.catalog["AF"]))
-        self._type_files(pdf)
-        _describe_tables(document, pdf)
-        _describe_links(document)
-
-    def _metadata(self, pdf: Any) -> bytes:
-        from weasyprint import VERSION
-
-        stamp = f"{self.as_of}T00:00:00Z" if self.as_of else ""
-        dates = f"<xmp:CreateDate>{stamp}</xmp:CreateDate><xmp:ModifyDate>{stamp}</xmp:ModifyDate>" if stamp else ""
-        info = {key: getattr(pdf.info.get(key), "string", "") or "" for key in ("Title", "Subject", "Creator")}
-        return _XMP.format(
-            title=escape(info["Title"]),
-            subject=escape(info["Subject"]),
-            creator=escape(info["Creator"]),
-            dates=dates,
-            producer=f"WeasyPrint {VERSION}",
-        ).encode("utf-8")
-
-    def _type_files(self, pdf: Any) -> None:
-        types = {file.name: file.media_type.replace("/", "#2f") for file in self.files}
-        for item in pdf.objects:
-            if isinstance(item, dict) and item.get("Type") == "/Filespec":
-                number = int(_text(item["EF"]["F"]).split()[0])
-                pdf.objects[number].extra["Subtype"] = f"/{types[_text(item['F'].string)]}"
+def _tables(source: Source, day: str) -> Iterator[Attached]:
+    """The tables of aggregates that are longer than what is printed of them."""
+    for record in source.records:
+        for table in record.tables:
+            if table.name in ROWS_ONLY or not PRINTED_ROWS < table.rows <= LARGEST:
+                continue
+            frame = source.table(record, table.name)
+            if frame is not None:
+                told = source.words(record).caption(table.name)
+                yield Attached(
+                    f"{record.id}.{table.name}.csv", table_csv(frame), "text/csv", "Supplement", f"{told}, whole", day
+                )
 
 
-def _text(value: Any) -> str:
-    return value.decode("ascii") if isinstance(value, bytes) else str(value)
-
-
-def _boxes(document: Any) -> Iterator[Any]:
-    queue = [page._page_box for page in document.pages]  # noqa: SLF001 - the tree has no public door
-    while queue:
-        box = queue.pop()
-        yield box
-        queue.extend(getattr(box, "children", ()))
-
-
-def _describe_tables(document: Any, pdf: Any) -> None:
-    """Gives each head of a table the direction that its HTML says."""
-    for box in _boxes(document):
-        mark = getattr(box, "mark", None)
-        if box.element is not None and box.element_tag == "th" and isinstance(mark, dict) and "A" in mark:
-            scope = box.element.get("scope")
-            mark["A"]["Scope"] = "/Column" if scope == "col" else "/Row"
-
-
-def _describe_links(document: Any) -> None:
-    """Says where a link leads in its own words, not by its anchor."""
+def complete(press: Press, report: Report, source: Source, files: Sequence[Attached], variant: Variant) -> None:
+    """Adds to the printed pages all that makes them an archivable and accessible file."""
     import pydyf
 
-    for box in _boxes(document):
-        link = getattr(box, "link_annotation", None)
-        if link and box.element is not None:
-            said = box.element.get("aria-label") or " ".join("".join(box.element.itertext()).split())
-            if said:
-                link["Contents"] = pydyf.String(said)
+    pdf, metadata = press.pdf, press.metadata
+    info = {
+        "Title": metadata.title or "",
+        "Subject": metadata.description or "",
+        "Creator": metadata.generator or "",
+        "Producer": f"WeasyPrint {_version()}",
+    }
+    if variant == "a-3a":  # the newer format has the packet only
+        pdf.info.update({key: pydyf.String(value) for key, value in info.items()})
+        if source.manifest.as_of:
+            stamp = pydyf.String(f"{_stamp(source.manifest.as_of)}Z")
+            pdf.info.update({"CreationDate": stamp, "ModDate": stamp})
+    content = packet(report, source, info, variant)
+    described = pydyf.Stream([content], {"Type": "/Metadata", "Subtype": "/XML"}, compress=False)
+    pdf.add_object(described)
+    intent = pydyf.Dictionary(
+        {
+            "Type": "/OutputIntent",
+            "S": "/GTS_PDFA1",
+            "OutputConditionIdentifier": pydyf.String("sRGB2014"),
+            "Info": pydyf.String("sRGB2014"),
+            "DestOutputProfile": press.profile.pdf_reference,
+        }
+    )
+    pdf.catalog.update(
+        {
+            "Metadata": described.reference,
+            "Lang": pydyf.String(metadata.lang or "en"),
+            "PageMode": "/UseOutlines",
+            "ViewerPreferences": pydyf.Dictionary({"DisplayDocTitle": "true"}),
+            "OutputIntents": pydyf.Array([intent]),
+        }
+    )
+    _attach(pdf, files)
+
+
+def _attach(pdf: Any, files: Sequence[Attached]) -> None:
+    import pydyf
+
+    names, associated = pydyf.Array(), pydyf.Array()
+    for file in files:
+        stamp = pydyf.String(f"{_stamp(file.day)}Z")
+        check = md5(file.data, usedforsecurity=False).hexdigest()
+        params = {"CheckSum": f"<{check}>", "Size": len(file.data), "CreationDate": stamp, "ModDate": stamp}
+        extra = {
+            "Type": "/EmbeddedFile",
+            "Subtype": "/" + file.media_type.replace("/", "#2f"),
+            "Params": pydyf.Dictionary(params),
+        }
+        content = pydyf.Stream([file.data], pydyf.Dictionary(extra), compress=True)
+        pdf.add_object(content)
+        embedded = pydyf.Dictionary({"F": content.reference, "UF": content.reference})
+        entry = {
+            "Type": "/Filespec",
+            "F": pydyf.String(file.name),
+            "UF": pydyf.String(file.name),
+            "EF": embedded,
+            "Desc": pydyf.String(file.description),
+            "AFRelationship": f"/{file.relationship}",
+        }
+        spec = pydyf.Dictionary(entry)
+        pdf.add_object(spec)
+        names.extend((pydyf.String(file.name), spec.reference))
+        associated.append(spec.reference)
+    pdf.catalog["AF"] = associated
+    pdf.catalog.setdefault("Names", pydyf.Dictionary())["EmbeddedFiles"] = pydyf.Dictionary({"Names": names})
+
+
+def _stamp(day: str) -> str:
+    return f"D:{date.fromisoformat(day):%Y%m%d}000000"
+
+
+def _version() -> str:
+    from weasyprint import VERSION
+
+    return str(VERSION)

@@ -17,16 +17,21 @@ from xml.sax.saxutils import escape
 
 from audit.bundle import Bundle
 from audit.core.errors import AuditError
-from audit.report.blocks import Report
-from audit.report.finish import Finisher, attached
-from audit.report.html import paged_html, paged_style
+from audit.report.finish import attached, complete
+from audit.report.html import asset, paged_html, paged_style
+from audit.report.parts import PART, parts
+from audit.report.press import Press, Setting
 from audit.report.source import Source
 from audit.report.text import drawable
 from audit.report.view import build
+from audit.report.xmp import Variant
 from audit.resources import folder
 
 BASE = "audit-report:///"
 """The address of the document: a scheme of our own, at which nothing can be fetched."""
+
+VERSIONS: dict[Variant, str] = {"a-3a": "1.7", "a-4f": "2.0"}
+"""The version of the file format of each variant."""
 
 INLINE = {f"data:{kind};base64": kind for kind in ("image/png", "image/jpeg")}
 """How the address of a picture begins that holds the picture itself."""
@@ -38,40 +43,43 @@ _FONTS = """<?xml version="1.0"?>
 
 
 def pdf(bundle: Bundle) -> bytes:
-    """The report of a bundle as a tagged PDF/A-3a and PDF/UA-1 file.
+    """The report of a bundle as a tagged file that is archivable (PDF/A) and accessible (PDF/UA).
 
     Raises:
         AuditError: a library that draws text is missing; the message names the packages.
     """
     source = Source(bundle, paged=True, shown=drawable())
     report = build(source)
-    with _no_collection(), _bundled_fonts():
-        return _written(_weasyprint(), report, source)
+    as_of = source.manifest.as_of
+    markup = paged_html(report, drawable(), f"{as_of}T00:00:00Z" if as_of else "")
+    with _bundled_fonts(), _own_collection():
+        press = printed(markup, variant_of(source))
+        complete(press, report, source, attached(source), variant_of(source))
+        return press.pdf.finish(report.payload[:32].encode("ascii"))
 
 
-def _written(weasyprint: Any, report: Report, source: Source) -> bytes:
-    created = f"{source.manifest.as_of}T00:00:00Z" if source.manifest.as_of else ""
-    fetcher = deny_all()
-    markup = paged_html(report, drawable(), created)
+def printed(markup: str, variant: Variant, size: int = PART) -> Press:
+    """The pages of some HTML, drawn.
+
+    Args:
+        size: elements of a part; see `parts`.
+    """
+    weasyprint, fetcher = _weasyprint(), deny_all()
     page = weasyprint.HTML(string=markup, base_url=BASE, url_fetcher=fetcher)
-    style = weasyprint.CSS(string=paged_style(), base_url=BASE, url_fetcher=fetcher)
-    files = attached(source)
-    variant = {"pdf_variant": "pdf/a-3a", "attachments": [file.attachment(weasyprint.Attachment) for file in files]}
-    document = page.render(stylesheets=[style], **variant)
-    options = (
-        weasyprint.DEFAULT_OPTIONS
-        | variant
-        | {
-            "pdf_version": "1.7",
-            "pdf_identifier": report.payload[:32].encode("ascii"),
-            "pdf_tags": True,
-            "output_intent": "srgb",
-        }
+    style, numbers = (
+        weasyprint.CSS(string=css, base_url=BASE, url_fetcher=fetcher) for css in (paged_style(), asset("numbers.css"))
     )
+    press = Press(Setting(weasyprint, fetcher, style, numbers, BASE, VERSIONS[variant]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # WeasyPrint leaves the file of its colour profile open
-        written: bytes = document.write_pdf(finisher=Finisher(report, source.manifest.as_of, files), **options)
-    return written
+        press.print(list(parts(page.etree_element, size)))
+        press.finish()
+    return press
+
+
+def variant_of(source: Source) -> Variant:
+    """The format that the spec asks for."""
+    return "a-4f" if source.facts("report", "pdf") == "a-4f" else "a-3a"
 
 
 def deny_all() -> Any:
@@ -111,13 +119,15 @@ def _bundled_fonts() -> Iterator[None]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """The garbage collector finds nothing in a layout tree, but costs a third of the time."""
+def _own_collection() -> Iterator[None]:
+    """Garbage is collected between two parts and at no other time: looking for it costs a third of the time."""
     running = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         if running:
             gc.enable()
 
