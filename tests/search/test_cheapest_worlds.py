@@ -223,8 +223,11 @@ def test_how_far_it_is_from_brute_force(figure: Figure) -> None:
         table = np.array(pairs[effort])
         setting = f"{len(table)} rows of small discrete worlds that have one, cost with 0.02 for each change"
         assert len(table) >= 40
-        assert np.isfinite(table).all()
-        gap = table[:, 0].mean() / table[:, 1].mean() - 1
+        hit = np.isfinite(table[:, 0])
+        # It is a search: it may miss a row, but no more than one in a hundred of those that have one.
+        figure(f"cheapest, {effort}: share of the rows found that have one", hit.mean(), setting)
+        assert hit.mean() >= 0.99
+        gap = table[hit, 0].mean() / table[hit, 1].mean() - 1
         figure(f"cheapest, {effort}: cost over that of brute force", gap, setting)
         assert gap <= most
 

@@ -19,6 +19,7 @@ from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table
 from audit.search.cheapest.beam import expand, singles
 from audit.search.cheapest.hunt import Hunt
+from audit.search.cheapest.mixtures import MIXTURES, NO_MIXTURE, Mixtures
 from audit.search.cheapest.moves import Grid, jumps, single_moves
 from audit.search.cheapest.plausible import IMPLAUSIBLE, Bound
 from audit.search.cheapest.polish import revert, shrink, sparsify, trade
@@ -46,6 +47,7 @@ CHOICES = (
     Choice("CHEAPEST-07", "ties", "first found", "the result must not depend on how rows are batched"),
     Choice("CHEAPEST-08", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
     Choice("CHEAPEST-09", "bound on plausibility", "none", "proximity first; the method `plausibility` measures it"),
+    Choice("CHEAPEST-10", "mixtures of reference rows tried for a miss", str(MIXTURES), "some ways no one row shows"),
 )
 
 
@@ -124,8 +126,8 @@ class Cheapest(Generator):
     4. Features are set back one by one, other moves are tried in their place, less of one feature is traded for more
        of another, and values are moved back towards the row by halving, as long as the outcome stays flipped. Table,
        beam and this are gone through twice: the second time the bound is lower, and the table is finer.
-    5. Rows without any: every row of the reference, and where the allowed combinations are few, all of them, which
-       finds a counterfactual or proves that there is none.
+    5. Rows without any: every row of the reference; where the allowed combinations are few, all of them, which finds
+       a counterfactual or proves that there is none; and else mixtures of the rows of the reference.
 
     Further counterfactuals of a row each change another set of features.
 
@@ -204,6 +206,11 @@ class Cheapest(Generator):
             self._among(ctx, search, np.arange(n), missed)
         for query in search.missed():
             search.try_all(int(query), self.proof_rows)
+        missed = np.array([i for i in search.missed() if i not in search.proven], dtype=np.int64)
+        if len(missed) and not search.queries.policy.frozen():
+            drawn = Mixtures.draw(ctx.inputs.reference.codes, self.reference_seed)
+            for part in blocks(missed, drawn.own.size):
+                search.mix(part, drawn)
 
     def _among(self, ctx: Context, search: "_Search", chosen: Ints, queries: Ints) -> None:
         """Searches for the queries, from the chosen rows of the reference."""
@@ -333,6 +340,20 @@ class _Search:
         elif trial.proof is not None:
             self.proven.add(query)
             self.reasons[query] = trial.proof
+
+    def mix(self, block: Ints, drawn: Mixtures) -> None:
+        """Searches once more for queries that have none, from mixtures of real rows that flip."""
+        trial = Hunt(self.queries, block, self.prices, self.wanted, self.near)
+        which, codes = drawn.flips(trial, max(self.effort.goals, self.wanted))
+        hit, place = np.unique(which, return_inverse=True)
+        self.reasons.update({int(i): NO_MIXTURE for i in block if self.reasons.get(int(i), NO_FLIP) == NO_FLIP})
+        self.reasons.update(dict.fromkeys(map(int, block[trial.refused]), IMPLAUSIBLE))
+        if len(hit):
+            hunt = Hunt(self.queries, block[hit], self.prices, self.wanted, self.near)
+            sparsify(hunt, place, codes)
+            for _ in range(self.effort.rounds):
+                self._round(hunt)
+            self._settle(hunt)
 
     def found(self, shared: int) -> Found:
         """What was found, in the order of the queries."""
