@@ -63,6 +63,7 @@ def command(
         only=only,
         as_of=as_of.date() if as_of else None,
         against=against,
+        alone=True,
     )
     with ExitStack() as stack:
         outcome = run(spec, output, chosen, _progress(stack, quiet=quiet, verbose=verbose))

@@ -38,7 +38,7 @@ def command(
     if not spec_only and not absent:
         from audit.engine.load import load_inputs
 
-        notes = load_inputs(loaded, allow).notes
+        notes = load_inputs(loaded, allow, alone=True).notes
     checked = not spec_only and not absent
     if as_json:
         found = [note.model_dump(mode="json") for note in notes]

@@ -163,6 +163,7 @@ class Source:
         target: name of the column of true classes in `evaluate`, or None.
         schema: the features that the model will be given, or None where they are not known yet.
         train: the training file as it was read, or None.
+        content: the bytes of the model file where they were read already; those whose digest is recorded.
     """
 
     path: str | None
@@ -173,6 +174,7 @@ class Source:
     target: str | None = None
     schema: FeatureSchema | None = None
     train: pd.DataFrame | None = None
+    content: bytes | None = None
 
 
 class DecisionRule(Frozen):
@@ -206,6 +208,10 @@ class Adapter(Frozen):
     def expected_sha256(self) -> str | None:
         """The digest that the spec pins, if any."""
         return None
+
+    def parsers(self) -> tuple[str, ...]:
+        """Modules that parse the file; such a file is first opened in a confined process. Empty: it needs none."""
+        return ()
 
     def columns_read(self) -> tuple[str, ...]:
         """Columns of the evaluation data that it reads as stored scores; they are no features."""

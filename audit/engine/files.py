@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from audit.core.errors import DataError, SpecError
+from audit.core.errors import DataError, ModelError, SpecError
 from audit.core.manifest import InputRecord
 from audit.spec.load import Loaded
 from audit.spec.messages import Problem
@@ -71,6 +71,19 @@ def _parse(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv" or path.name.endswith(".csv.gz"):
         return pd.read_csv(path, low_memory=False)
     raise ValueError(f"{path.suffix or 'no suffix'!r} is not a known kind of file; use .csv, .csv.gz or .parquet")
+
+
+def read_whole(loaded: Loaded, steps: Steps, path: Path, name: str) -> bytes:
+    """The bytes of the model file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        text = f"{name} cannot be read: {error.strerror}; check the path and its rights"
+        raise ModelError(said(loaded, steps, text)) from error
 
 
 def file_sha256(path: Path) -> str:

@@ -22,7 +22,8 @@ from audit.core.model import ADAPTERS, Allow, Decision, ImageModel, Model, Score
 from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table, encode
-from audit.engine.files import Steps, existing, file_sha256, read_rows, said
+from audit.engine.apart import load_apart
+from audit.engine.files import Steps, existing, read_rows, read_whole, said
 from audit.engine.given import read_given
 from audit.engine.images import ID as IMAGE_ID
 from audit.engine.images import read_images
@@ -70,8 +71,11 @@ class Loading:
         return Scorer(self.model, self.inputs.schema, self.inputs.decision).probabilities(self.inputs.evaluate.codes)
 
 
-def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
+def load_inputs(loaded: Loaded, allow: Allow, *, alone: bool = False) -> Loading:
     """Reads data and model and binds the spec to them.
+
+    Args:
+        alone: nothing but an audit ever ran in this process; see `load_apart`.
 
     Raises:
         SpecError: the spec names a file or column that is not there, or contradicts the data.
@@ -86,7 +90,7 @@ def load_inputs(loaded: Loaded, allow: Allow) -> Loading:
     records += [] if evaluated.masks is None else [evaluated.masks]
     names = _feature_names(loaded, evaluate, train)
     schema = _located(loaded, ("data",), lambda: _schema(loaded, names, evaluate, train))
-    model, model_record = _load_model(loaded, allow, (evaluate, train), schema)
+    model, model_record = _load_model(loaded, allow, (evaluate, train), schema, alone=alone)
     records += [] if model_record is None else [model_record]
     decision = _decision(loaded, model, _favourable(loaded))
     rows = _table(loaded, "evaluate", schema, evaluate, decision)
@@ -243,12 +247,13 @@ def _favourable(loaded: Loaded) -> tuple[str, ...]:
 
 
 def _load_model(
-    loaded: Loaded, allow: Allow, rows: tuple[pd.DataFrame, pd.DataFrame | None], schema: FeatureSchema
+    loaded: Loaded, allow: Allow, rows: tuple[pd.DataFrame, pd.DataFrame | None], schema: FeatureSchema, *, alone: bool
 ) -> tuple[Model | StoredScores | ImageModel, InputRecord | None]:
-    adapter, record, path = loaded.spec.model, None, None
+    adapter, record, path, content = loaded.spec.model, None, None, None
     if adapter.file is not None:
         path = existing(loaded, ("model", "path"), adapter.file)
-        record = InputRecord(role="model", name=adapter.file, sha256=file_sha256(path))
+        content = read_whole(loaded, ("model", "path"), path, adapter.file)
+        record = InputRecord(role="model", name=adapter.file, sha256=sha256(content))
     source = Source(
         path=None if path is None else str(path),
         folder=str(loaded.path.parent),
@@ -258,9 +263,10 @@ def _load_model(
         target=loaded.spec.data.target.column if loaded.spec.data.target else None,
         schema=schema,
         train=rows[1],
+        content=content,
     )
     try:
-        return adapter.load(source), record
+        return load_apart(adapter, source, copy=alone), record
     except AuditError as error:
         raise type(error)([f"{loaded.at('model')}: {problem}" for problem in error.problems]) from error
 

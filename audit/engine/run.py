@@ -64,6 +64,7 @@ class Options:
 
     Attributes:
         against: the bundle of the previous audit, which section S19 compares this one with.
+        alone: nothing but an audit ever ran in this process, so that a copy of it can open the model file.
     """
 
     overrides: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Options:
     only: tuple[str, ...] = ()
     as_of: date | None = None
     against: Path | None = None
+    alone: bool = False
 
 
 def run(spec: Path | str, out: Path | str, options: Options | None = None, progress: Progress | None = None) -> Outcome:
@@ -98,7 +100,7 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
 def _run(bundle: Draft, loaded: Loaded, options: Options, progress: Progress) -> Outcome:
     """The audit, with all its files, in a bundle that is not yet in place."""
     with threadpool_limits(1):
-        loading = load_inputs(loaded, options.allow)
+        loading = load_inputs(loaded, options.allow, alone=options.alone)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
         wanted = _wanted(plan, options.only)
         _sample(plan, loaded, loading, bundle, progress)

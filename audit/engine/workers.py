@@ -84,7 +84,7 @@ def _end_with_parent() -> None:
 
 def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker["inputs"] = load_inputs(load_spec(path, overrides), allow).inputs
+    _worker["inputs"] = load_inputs(load_spec(path, overrides), allow, alone=True).inputs
     _worker["bundle"] = Draft(out)
     _worker["plan"] = plan
 

@@ -39,6 +39,8 @@ class FileAdapter(Adapter):
         Raises:
             ModelError: it cannot be read, or is not the one that the spec pins.
         """
+        if source.content is not None:
+            return checked(source.content, self.path, self.expected_sha256)
         return pinned(Path(source.path or self.path), self.path, self.expected_sha256)
 
 
@@ -60,6 +62,15 @@ def pinned(
         raise ModelError(
             f"{path_key}: {name} cannot be read: {error.strerror}; check the path and its rights"
         ) from error
+    return checked(data, name, digest, digest_key)
+
+
+def checked(data: bytes, name: str, digest: str | None, digest_key: str = "model.sha256") -> bytes:
+    """The bytes, refused where their digest is not the one that the spec pins.
+
+    Raises:
+        ModelError: the digests differ; the message states both.
+    """
     found = sha256(data)
     if digest is not None and found != digest.lower():
         raise ModelError(

@@ -42,6 +42,10 @@ class ImageOnnxAdapter(FileAdapter):
 
     uses: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
+    def parsers(self) -> tuple[str, ...]:
+        """What reads the file."""
+        return ("onnx", "onnxruntime")
+
     def load(self, source: Source) -> "OnnxHalves":
         """The two halves; nothing in the file is opened before its digest was compared."""
         if find_spec("onnx") is None or find_spec("onnxruntime") is None:

@@ -94,6 +94,10 @@ class LightgbmAdapter(FileAdapter):
 
     uses: ClassVar[tuple[str, ...]] = ("lightgbm",)
 
+    def parsers(self) -> tuple[str, ...]:
+        """What reads the file."""
+        return ("lightgbm",)
+
     def load(self, source: Source) -> LightgbmModel:
         """The model; nothing in the file is opened before its digest was compared."""
         if find_spec("lightgbm") is None:

@@ -92,6 +92,10 @@ class SklearnAdapter(FileAdapter):
 
     uses: ClassVar[tuple[str, ...]] = ("scikit-learn", "skops")
 
+    def parsers(self) -> tuple[str, ...]:
+        """What reads .skops; a pickle runs code, which whoever starts the run has allowed, and runs it once."""
+        return ("skops.io",) if Path(self.path).suffix.lower() == ".skops" else ()
+
     def load(self, source: Source) -> FittedModel:
         """The fitted model; nothing in the file is opened before its digest was compared."""
         data = self.content(source)

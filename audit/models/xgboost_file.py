@@ -109,6 +109,10 @@ class XgboostAdapter(FileAdapter):
 
     uses: ClassVar[tuple[str, ...]] = ("xgboost",)
 
+    def parsers(self) -> tuple[str, ...]:
+        """What reads the file."""
+        return ("xgboost",)
+
     def load(self, source: Source) -> XgboostModel:
         """The model; nothing in the file is opened before its digest was compared."""
         if find_spec("xgboost") is None:

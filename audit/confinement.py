@@ -1,0 +1,118 @@
+"""What a process that reads a foreign file may still do: read, compute and answer.
+
+Limits hold on every system that has them. On Linux for x86-64 and ARM64 the kernel also refuses the calls by which a
+process would reach beyond itself: connections, other programs, other processes, and any change of files. The filter
+cannot be taken off again, and holds for all threads. It is a list of what is refused, not of what is allowed, so it is
+no proof against a fault of the kernel; for files of strangers use a container as well.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+import sys
+from pathlib import Path
+
+REFUSED = {
+    "socket": (41, 198), "bind": (49, 200), "connect": (42, 203), "listen": (50, 201), "mq_open": (240, 180),
+    "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190),
+    "execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None), "ptrace": (101, 117),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "tkill": (200, 130), "pidfd_open": (434, 434),
+    "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "unshare": (272, 97), "setns": (308, 268),
+    "openat2": (437, 437), "open_by_handle_at": (304, 265), "creat": (85, None), "truncate": (76, 45),
+    "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "mkdir": (83, None), "mkdirat": (258, 34),
+    "rmdir": (84, None), "link": (86, None), "linkat": (265, 37), "unlink": (87, None), "unlinkat": (263, 35),
+    "symlink": (88, None), "symlinkat": (266, 36), "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53),
+    "fchmodat2": (452, 452), "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
+    "utime": (132, None), "utimes": (235, None), "utimensat": (280, 88), "futimesat": (261, None),
+    "mknod": (133, None), "mknodat": (259, 33), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "mount": (165, 40),
+    "umount2": (166, 39), "chroot": (161, 51), "pivot_root": (155, 41), "bpf": (321, 280),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "userfaultfd": (323, 282), "perf_event_open": (298, 241), "keyctl": (250, 219), "add_key": (248, 217),
+    "request_key": (249, 218),
+}  # fmt: skip
+"""Calls of Linux that are refused, with their numbers on x86-64 and on ARM64."""
+
+OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}
+"""Calls that open a file, and which of their arguments says for what: any way of writing is refused."""
+
+OWN = {"kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261)}
+"""Calls that name a process first: another one than this is refused. For the last, 0 means this one."""
+
+CLONE, CLONE3, THREAD = (56, 220), (435, 435), 0x10000
+"""Calls that start a thread or a process, and the flag that tells a thread. The second hides it, so it is unknown."""
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0o20000000
+"""Flags of a file that is opened for more than reading; the last is that of a file without a name."""
+
+MACHINES = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
+"""By machine: the column of the numbers, its name in a filter, and the call that sets one."""
+
+OTHER_TABLE = 0x40000000
+"""From here on the calls of x86-64 have other numbers for the same."""
+
+ARGUMENTS = 16
+"""Where the arguments of a call begin in what a filter sees, eight bytes each."""
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+ALLOW, REFUSE, UNKNOWN, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
+NO_NEW_RIGHTS = 38
+
+
+def limit(memory: int) -> None:
+    """From here on no file is made longer, no core is written, and no more than so many further bytes are taken."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    status = Path("/proc/self/statm")
+    if status.exists():
+        used = int(status.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+
+
+def confine() -> bool:
+    """Whether the kernel took the filter; from then on the process can neither change nor reach anything outside."""
+    known = MACHINES.get(platform.machine())
+    if sys.platform != "linux" or known is None:
+        return False
+    column, machine, setting = known
+    steps = _filter(column, machine)
+    content = ctypes.create_string_buffer(b"".join(steps))
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(content))
+    libc = ctypes.CDLL(None)
+    libc.prctl(NO_NEW_RIGHTS, 1, 0, 0, 0)
+    all_threads, set_filter = 1, 1
+    return bool(libc.syscall(setting, set_filter, all_threads, ctypes.create_string_buffer(program)) == 0)
+
+
+def _filter(column: int, machine: int) -> list[bytes]:
+    """The filter as instructions of the kernel's packet filter."""
+    steps = [_step(LOAD, 4), _step(EQUAL, machine, 1, 0), _step(RETURN, KILL), _step(LOAD, 0)]
+    steps += [_step(AT_LEAST, OTHER_TABLE, 0, 1), _step(RETURN, REFUSE)]
+    for numbers in REFUSED.values():
+        steps += _when(numbers[column], [])
+    for numbers, argument in OPEN.values():
+        steps += _when(numbers[column], [_argument(argument), _step(ANY_BIT, WRITING, 1, 0), _step(RETURN, ALLOW)])
+    for name, numbers in OWN.items():
+        look = [_argument(0), _step(EQUAL, os.getpid(), 0, 1), _step(RETURN, ALLOW)]
+        look += [_step(EQUAL, 0, 0, 1), _step(RETURN, ALLOW)] if name == "prlimit64" else []
+        steps += _when(numbers[column], look)
+    steps += _when(CLONE[column], [_argument(0), _step(ANY_BIT, THREAD, 0, 1), _step(RETURN, ALLOW)])
+    steps += [_step(EQUAL, CLONE3[column], 0, 1), _step(RETURN, UNKNOWN)]
+    return [*steps, _step(RETURN, ALLOW)]
+
+
+def _when(number: int | None, look: list[bytes]) -> list[bytes]:
+    """For the call of that number: what is looked at, and if that decides nothing, refusal."""
+    return [] if number is None else [_step(EQUAL, number, 0, len(look) + 1), *look, _step(RETURN, REFUSE)]
+
+
+def _argument(position: int) -> bytes:
+    return _step(LOAD, ARGUMENTS + 8 * position)
+
+
+def _step(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
+    """An instruction: what it does, with which value, and how many to pass over."""
+    return struct.pack("HBBI", code, then, otherwise, value)

@@ -1,0 +1,362 @@
+"""A model file is opened in a process of its own first, and this one opens it only where it must look inside.
+
+The process is confined, opens the file and asks the model for some rows. Then there are two ways on. A model whose
+inside an explainer or a search can read is opened here too, from the same bytes. Any other model stays where it is, and
+is asked through a connection.
+
+Where this process was started for an audit and nothing else, the new one is a copy of it, so that nothing is started or
+imported twice. Elsewhere threads may have run that do not survive a copy, and libraries would wait for them for ever.
+
+What comes back are numbers and sentences, never objects. A file that ends the process, takes too long or too much
+memory is one ModelError.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.confinement import confine, limit
+from audit.conversation import receive, send
+from audit.core.errors import ModelError
+from audit.core.model import Adapter, Capability, CodeScores, ImageModel, Model, Native, Pixels, Source, StoredScores
+from audit.core.schema import FeatureSchema
+from audit.core.table import Floats, decode, encode
+
+TRIED_ROWS = 64
+"""Rows of the data that a model is asked for before it is believed."""
+
+DIE_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of Linux."""
+
+Read = Model | StoredScores | ImageModel
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model file may take.
+
+    Attributes:
+        computing: seconds of computing until it is open.
+        load: seconds until it is open, on a machine however busy.
+        call: seconds for an answer.
+        memory: bytes beyond those of this process; at least `per_byte` times the size of the file.
+    """
+
+    computing: int = 300
+    load: float = 1800.0
+    call: float = 1800.0
+    memory: int = 4 * 2**30
+    per_byte: int = 16
+
+
+LIMITS = Limits()
+
+
+def load_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS, *, copy: bool = False) -> Read:
+    """The model of an adapter, its file first opened where it can do no harm.
+
+    Args:
+        copy: nothing but an audit ever ran in this process, so that a copy of it will do.
+
+    Raises:
+        ModelError: as the adapter says, or the file went beyond its limits or ended the process that opened it.
+    """
+    parsers = adapter.parsers()
+    if not parsers or any(find_spec(name.partition(".")[0]) is None for name in parsers):
+        return adapter.load(source)
+    for name in parsers:
+        importlib.import_module(name)
+    child = Child(adapter, source, limits, copy=copy and sys.platform == "linux")
+    try:
+        found = child.opened()
+    except BaseException:
+        child.close()
+        raise
+    if found["inside"]:
+        child.close()
+        return adapter.load(source)
+    about = (child, tuple(found["classes"]), tuple(found["notes"]))
+    if found["images"]:
+        return ServedImages(*about)
+    if source.schema is None:
+        raise TypeError("a model of rows without features")
+    return Served(*about, source.schema)
+
+
+class Child:
+    """The process of a model file; it ends with this object, with this process, and at the first thing that goes wrong.
+
+    Args:
+        copy: it is a copy of this process, not a new one.
+    """
+
+    def __init__(self, adapter: Adapter, source: Source, limits: Limits, *, copy: bool) -> None:
+        self.path, self.limits = adapter.file, limits
+        self.memory = max(limits.memory, limits.per_byte * len(source.content or b""))
+        self._lock = threading.Lock()
+        self._connection, theirs = socket.socketpair()
+        main_thread = threading.current_thread() is threading.main_thread()
+        settings = {"memory": self.memory, "computing": limits.computing, "copy": copy, "with_parent": main_thread}
+        context: Any = multiprocessing.get_context("fork" if copy else "spawn")
+        self._process = context.Process(target=_serve, args=(theirs, adapter, source, settings), daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for this process
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of copies of processes with threads
+                self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+        self._end = weakref.finalize(self, _ended, self._process, self._connection)
+
+    def opened(self) -> dict[str, Any]:
+        """What is known of the model that was opened.
+
+        Raises:
+            ModelError: it was refused, or the process has ended.
+        """
+        answer: dict[str, Any] = json.loads(self._receive("open", "ended the process that opened it", self.limits.load))
+        if "refused" in answer:
+            raise ModelError(answer["refused"])
+        return answer
+
+    def asked(self, question: bytes, content: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The answer to a question, with its shape.
+
+        Raises:
+            ModelError: the model fails, takes too long, or has ended.
+        """
+        with self._lock:
+            try:
+                send(self._connection, question + _packed(content), self.limits.call)
+            except TimeoutError:
+                raise self._gone(f"took no question within {self.limits.call:g} s") from None
+            except OSError:
+                raise self._gone("ended before it was asked") from None
+            answer = self._receive("answer", "ended its process", self.limits.call)
+        if answer[:1] == b"-":
+            problems: list[str] = json.loads(answer[1:])
+            raise ModelError(problems)
+        return _unpacked(answer[1:])
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._end()
+
+    def _receive(self, what: str, ended: str, seconds: float) -> bytes:
+        try:
+            return receive(self._connection, seconds)
+        except TimeoutError:
+            raise self._gone(f"took longer than {seconds:g} s to {what}") from None
+        except OSError:
+            self._process.join(5)
+            raise self._gone(ended) from None
+
+    def _gone(self, how: str) -> ModelError:
+        """The error of a process that cannot be asked any more."""
+        code = self._process.exitcode if self._end.alive else 0
+        self.close()
+        if code == -signal.SIGXCPU:
+            how = f"took longer than {self.limits.computing} s of computing"
+        by = f" ({signal.strsignal(-code)})" if code and code < 0 and code != -signal.SIGXCPU else ""
+        return ModelError(
+            f"model.path: {self.path} {how}{by}, and was stopped. The file is damaged, too large, or made to do harm: "
+            "compare its digest with that of the model that was approved, or save the model again."
+        )
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that stays in its process.
+
+    Attributes:
+        schema: the features that it is asked with.
+    """
+
+    child: Child
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    schema: FeatureSchema
+    capabilities: frozenset[Capability] = frozenset({"predict"})
+
+    def predict(self, frame: pd.DataFrame) -> Floats:
+        """Probabilities of shape (n, C)."""
+        return self._scores(encode(self.schema, frame))
+
+    def of_codes(self, schema: FeatureSchema) -> CodeScores | None:
+        """As `core.model.Coded` says."""
+        return self._scores if schema == self.schema else None
+
+    def native(self) -> Native | None:
+        """A model with an inside that can be read does not stay."""
+        return None
+
+    def _scores(self, codes: Floats) -> Floats:
+        return self.child.asked(b"P", np.ascontiguousarray(codes, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class ServedImages:
+    """A model of images that stays in its process."""
+
+    child: Child
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    capabilities: frozenset[Capability] = frozenset({"split"})
+
+    def features(self, batch: Pixels) -> Pixels:
+        """Feature maps (b, d, h, w)."""
+        return self.child.asked(b"F", np.ascontiguousarray(batch, dtype=np.float32))
+
+    def head(self, maps: Pixels) -> Pixels:
+        """Logits (b, C)."""
+        return self.child.asked(b"H", np.ascontiguousarray(maps, dtype=np.float32))
+
+
+def _serve(connection: socket.socket, adapter: Adapter, source: Source, settings: dict[str, Any]) -> None:
+    """What the process does: it opens the file, says what it found, and answers until its connection closes."""
+    _cut_off(connection, settings)
+    try:
+        with _computing(settings["computing"]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = adapter.load(source)
+            answer = _described(model)
+            _try(model, source)
+    except ModelError as error:
+        answer = {"refused": list(error.problems)}
+    except MemoryError:
+        most = f"{settings['memory'] / 2**30:.0f} GiB"
+        answer = {"refused": [f"model.path: {adapter.file} needs more than {most} of memory; give a smaller model"]}
+    except Exception as error:  # noqa: BLE001 - the file is foreign: whatever it raises is its fault
+        answer = {"refused": [f"model.path: {adapter.file} cannot be opened: {_said(error)}"]}
+    try:
+        send(connection, json.dumps(answer).encode())
+        while "refused" not in answer:
+            send(connection, _answer(model, source, receive(connection)))
+    except OSError:
+        pass
+
+
+def _cut_off(connection: socket.socket, settings: dict[str, Any]) -> None:
+    """Leaves the process with its connection and nothing else of the one that it is a copy of."""
+    from threadpoolctl import threadpool_limits
+
+    if settings["with_parent"] and sys.platform == "linux":  # a thread that ends would count as a parent that died
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    gc.disable()  # what is left over from the other process is not ours to close
+    threadpool_limits(1)  # threads do not survive the copy, and a library may wait for them for ever
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    if settings["copy"]:
+        os.closerange(3, connection.fileno())
+        os.closerange(connection.fileno() + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    limit(settings["memory"])
+    confine()
+
+
+@contextmanager
+def _computing(seconds: int) -> Iterator[None]:
+    """A time of computing after which the process is ended."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + seconds, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+
+
+def _described(model: Read) -> dict[str, Any]:
+    images = isinstance(model, ImageModel)
+    inside = isinstance(model, StoredScores) or not (images or "native" not in model.capabilities)
+    return {
+        "inside": inside,
+        "images": images,
+        "classes": list(model.classes),
+        "notes": list(getattr(model, "notes", ())),
+    }
+
+
+def _try(model: Read, source: Source) -> None:
+    """Asks a model of rows for some; what it says is judged where it counts, and here only that it lives."""
+    if isinstance(model, StoredScores | ImageModel) or source.schema is None:
+        return
+    try:
+        rows = source.evaluate[list(source.schema.names)].head(TRIED_ROWS)
+        model.predict(decode(source.schema, encode(source.schema, rows)))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001, S110 - it is asked again, and the message then says for what
+        pass
+
+
+def _answer(model: Any, source: Source, question: bytes) -> bytes:
+    kind, given = question[:1], _unpacked(question[1:])
+    try:
+        if kind == b"P":
+            found = _scores(model, source)(given)
+        else:
+            found = model.features(given) if kind == b"F" else model.head(given)
+        return b"+" + _packed(np.ascontiguousarray(found, dtype=given.dtype))
+    except ModelError as error:
+        problems = list(error.problems)
+    except Exception as error:  # noqa: BLE001 - the file is foreign
+        advice = "Check that `model.features` lists what it was trained on, in that order."
+        problems = [f"the model failed on {len(given)} rows: {_said(error)}. {advice}"]
+    return b"-" + json.dumps(problems).encode()
+
+
+def _scores(model: Any, source: Source) -> Callable[[Floats], Any]:
+    schema = source.schema
+    if schema is None:
+        raise TypeError("a model of rows without features")
+    of_codes: CodeScores | None = model.of_codes(schema) if hasattr(model, "of_codes") else None
+    return of_codes or (lambda codes: model.predict(decode(schema, codes)))
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:500]}" if str(error) else type(error).__name__
+
+
+def _packed(content: np.ndarray[Any, Any]) -> bytes:
+    """An array of float64 or float32 as bytes: its width, the number of its sizes, the sizes, the numbers."""
+    head = np.array([content.dtype.itemsize, content.ndim, *content.shape], dtype="<i8")
+    return head.tobytes() + content.tobytes()
+
+
+def _unpacked(data: bytes) -> np.ndarray[Any, Any]:
+    """The array of `_packed`; what does not fit is a ModelError, for it may come from a process that was taken over."""
+    width, dimensions = np.frombuffer(data[:16], dtype="<i8").tolist() if len(data) >= 16 else (0, 0)
+    start = 16 + 8 * dimensions
+    sizes = np.frombuffer(data[16:start], dtype="<i8").tolist() if 0 < dimensions < 8 <= len(data) - 16 else [-1]
+    if width not in {4, 8} or min(sizes) < 0 or len(data) != start + width * math.prod(sizes):
+        raise ModelError("model.path: the process of the model gave an answer of another size; save the model again")
+    return np.frombuffer(data, dtype=np.float64 if width == 8 else np.float32, offset=start).reshape(sizes).copy()
+
+
+def _ended(process: Any, connection: socket.socket) -> None:
+    connection.close()
+    process.kill()
+    process.join()
