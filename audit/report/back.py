@@ -124,9 +124,11 @@ def limits(source: Source) -> Iterator[Block]:
     if stated:
         rows = tuple((Cell(title), Cell(" ".join(said.split()))) for title, said in stated)
         yield Grid("Limits of the methods", (Column("Method"), Column("Limit")), rows, name="limits")
-    yield Para(
-        "Risk assessment, mitigants, human oversight and acceptance of these limits: needs input from the organisation."
-    )
+    if not source.facts("narrative", "S16"):
+        yield Para(
+            "Risk assessment, mitigants, human oversight and acceptance of these limits: needs input from the "
+            "organisation."
+        )
 
 
 def integrity(source: Source) -> Iterator[Block]:

@@ -1,6 +1,6 @@
 """The plain view model: what a report says, without saying how it is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,10 +120,19 @@ class Callout:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What a reference in a text says, and the anchor of its evidence; empty where there is none."""
+
+    text: str
+    href: str = ""
+
+
+@dataclass(frozen=True)
 class Prose:
-    """A person's text in Markdown."""
+    """A person's text in Markdown, and what each reference in it says."""
 
     markdown: str
+    said: Mapping[str, Said] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -281,6 +290,9 @@ class Report:
 LINE = 108.0
 """Characters of the size of a table that stand on one line of a page."""
 
+WIDEST = 260
+"""A text longer than this takes no more room from the others."""
+
 LONGEST = 30.0
 """A word longer than this may be broken."""
 
@@ -292,8 +304,9 @@ def column_widths(labels: Sequence[str], rows: Sequence[Sequence[Cell]]) -> tupl
         column = [row[i] for row in rows]
         words = [1.1 * len(word) for word in label.split(" ")]
         least.append(min(max([*words, *map(_least, column)]), LONGEST) + 3)
-        longest = max((len(cell.text) for cell in column), default=0)
-        wish.append(max(least[-1], min(max(longest, 1.1 * len(label)), 70) + 3.0))
+        lengths = sorted(len(cell.text) for cell in column) or [0]
+        usual = lengths[int(0.9 * (len(lengths) - 1))]  # one long text among short ones may take its lines
+        wish.append(max(least[-1], min(max(usual, 1.1 * len(label)), WIDEST) + 3.0))
     room = LINE - sum(least)
     more = [w - low for w, low in zip(wish, least, strict=True)]
     if room > sum(more):

@@ -18,10 +18,10 @@ from audit.report.blocks import (
     Grid,
     Heading,
     Para,
-    Prose,
 )
 from audit.report.crosswalk import as_of as crosswalk_as_of
 from audit.report.judged import OPINIONS, OUTCOMES, findings, gate_table, gates, tally
+from audit.report.narrative import prose
 from audit.report.rules import rules, waivers
 from audit.report.source import REMEDIES, Source
 from audit.report.tables import cut
@@ -63,6 +63,11 @@ def _cover_input(role: str, name: str, rows: int | None, digest: str) -> Fact:
     return Fact(label, f"{name}{size} · sha256 {digest[:16]}…")
 
 
+def organisation(source: Source, section: str) -> str:
+    """What stands where only the organisation can know: where its words are, or that they are needed."""
+    return "see the organisation's words above" if source.facts("narrative", section) else ORGANISATION
+
+
 def title(source: Source) -> str:
     """The title of the audit, or what stands for it."""
     return text.plain(source.facts("audit", "title") or source.facts("report", "title") or "Untitled audit")
@@ -97,7 +102,7 @@ def control(source: Source) -> Iterator[Block]:
             Fact("Tool", " ".join(str(tool.get(key, "")) for key in ("name", "version")).strip() or UNSTATED),
             Fact("Owner of the model", text.plain(source.facts("audit", "owner") or UNSTATED)),
             Fact("Auditor", text.plain(source.facts("opinion", "by") or UNSTATED)),
-            Fact("Independence, approvals, distribution", ORGANISATION),
+            Fact("Independence, approvals, distribution", organisation(source, "S0")),
             Fact(
                 "Nature of this report",
                 "Evidence on a model. It is not legal advice and no statement that a law is met.",
@@ -146,7 +151,7 @@ def _opinion_blocks(source: Source) -> Iterator[Block]:
     written = source.facts("opinion", "text")
     if written:
         yield Heading("In the auditor's words", anchor="opinion")
-        yield Prose(str(written))
+        yield prose(source, str(written))
 
 
 _NO_OPINION = OUTCOMES["no_evidence"].__class__("NO OPINION", "–", "none")
@@ -202,8 +207,8 @@ def scope(source: Source) -> Iterator[Block]:
                 "Decided by",
                 f"score of at least {text.number(bar)}" if bar is not None else "the class with the highest score",
             ),
-            Fact("Affected people, users, deployment, prohibited uses", ORGANISATION),
-            Fact("Exposure and materiality tier, human role", ORGANISATION),
+            Fact("Affected people, users, deployment, prohibited uses", organisation(source, "S2")),
+            Fact("Exposure and materiality tier, human role", organisation(source, "S2")),
         )
     )
 
@@ -220,7 +225,7 @@ def model(source: Source) -> Iterator[Block]:
             Fact("SHA-256", text.plain(given.get("sha256") or "no model file: there are stored scores only"), "code"),
             Fact("Classes", text.plain(given.get("classes"))),
             Fact("What it can be asked for", text.plain(given.get("capabilities"))),
-            Fact("Training, lineage, vendor parts", ORGANISATION),
+            Fact("Training, lineage, vendor parts", organisation(source, "S3")),
         )
     )
     yield from _schema(source)
@@ -277,7 +282,7 @@ def data(source: Source) -> Iterator[Block]:
                 if drawn
                 else UNSTATED,
             ),
-            Fact("Collection, quality, labels, privacy", ORGANISATION),
+            Fact("Collection, quality, labels, privacy", organisation(source, "S4")),
         )
     )
 

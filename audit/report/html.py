@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from audit.report.blocks import Report
+from audit.report.markdown import drawn
 from audit.report.source import Source
 from audit.report.text import visible
 from audit.report.view import build
@@ -100,7 +101,7 @@ def environment(shown: frozenset[int] | None) -> Any:
     environment.filters.update(
         kind=lambda block: type(block).__name__,
         slug=slug,
-        prose=lambda markdown: trusted(prose(visible(markdown, shown))),
+        prose=lambda block: trusted(drawn(block.markdown, block.said, shown)),
     )
     return environment
 
@@ -108,16 +109,6 @@ def environment(shown: frozenset[int] | None) -> Any:
 def slug(text: str) -> str:
     """The text as an anchor or a class: letters, digits, dots and dashes."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-").replace(".", "-")
-
-
-def prose(markdown: str) -> str:
-    """A person's Markdown as HTML: paragraphs, lists and emphasis; no HTML, links, pictures or headings of theirs."""
-    from markdown_it import MarkdownIt
-
-    reader = MarkdownIt("commonmark", {"html": False}).disable(["image", "link", "autolink", "reference", "entity"])
-    reader.add_render_rule("heading_open", lambda *_: '<p class="prose-head">')
-    reader.add_render_rule("heading_close", lambda *_: "</p>\n")
-    return str(reader.render(markdown))
 
 
 def trusted(text: str) -> Any:

@@ -163,13 +163,15 @@ def finding_view(source: Source, finding: Finding) -> FindingView:
 
 
 def _links(source: Source, finding: Finding) -> tuple[tuple[str, str], ...]:
-    """Each piece of evidence with the section that shows it; empty where that is a section of its own kind."""
-    links = []
-    for name in finding.evidence:
-        record = source.record(name)
-        section = "" if record is None else "S15" if "@" in name else section_of(source.words(record))
-        links.append((name, f"#{section}" if section.startswith("S") and section[1:].isdigit() else ""))
-    return tuple(links)
+    """Each piece of evidence with the section that shows it."""
+    return tuple((name, shown_in(source, name)) for name in finding.evidence)
+
+
+def shown_in(source: Source, task: str) -> str:
+    """The anchor of the section that shows a piece of evidence; empty where that is a section of its own kind."""
+    record = source.record(task)
+    section = "" if record is None else "S15" if "@" in task else section_of(source.words(record))
+    return f"#{section}" if section.startswith("S") and section[1:].isdigit() else ""
 
 
 def _waived(finding: Finding) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 import yaml
 
 from audit.report import text
-from audit.report.blocks import Block, Portion, Section
+from audit.report.blocks import Block, Para, Portion, Section
 from audit.report.source import Source
 from audit.report.words import Words, kinds_of, words_of
 from audit.resources import folder
@@ -34,12 +34,21 @@ def outline() -> tuple[tuple[str, tuple[Outline, ...]], ...]:
     )
 
 
-def portions(source: Source, blocks: Mapping[str, Sequence[Block]]) -> tuple[Portion, ...]:
-    """The sections with what they say; within a portion those with nothing to say come last, in one line each."""
+def portions(
+    source: Source, blocks: Mapping[str, Sequence[Block]], told: Mapping[str, Sequence[Block]]
+) -> tuple[Portion, ...]:
+    """The sections with what they say; within a portion those with nothing to say come last, in one line each.
+
+    Args:
+        told: what people say of a section; it stands first, and takes the place of nothing that was or was not tested.
+    """
     known = {entry.id for _, outlines in outline() for entry in outlines}
     built = []
     for title, outlines in outline():
-        sections = [_section(source, entry, tuple(blocks.get(entry.id, ()))) for entry in outlines]
+        sections = [
+            _section(source, entry, tuple(blocks.get(entry.id, ())), tuple(told.get(entry.id, ())))
+            for entry in outlines
+        ]
         if title == OTHERS:
             others = [(kind, tuple(b)) for kind, b in blocks.items() if kind not in known]
             sections += [Section(f"M{i}", words_of(kind).title, b) for i, (kind, b) in enumerate(others, start=1)]
@@ -54,8 +63,11 @@ def section_of(wording: Words) -> str:
     return wording.section if wording.section in known else wording.kind
 
 
-def _section(source: Source, entry: Outline, blocks: tuple[Block, ...]) -> Section:
-    return Section(entry.id, entry.title, blocks, "" if blocks else _absent(source, entry))
+def _section(source: Source, entry: Outline, blocks: tuple[Block, ...], told: tuple[Block, ...]) -> Section:
+    if told and not blocks and entry.absent != "organisation":
+        blocks = (Para(_absent(source, entry)),)
+    whole = told + blocks
+    return Section(entry.id, entry.title, whole, "" if whole else _absent(source, entry))
 
 
 def _absent(source: Source, entry: Outline) -> str:

@@ -12,6 +12,7 @@ from audit.report.distances import cid
 from audit.report.groups import data, groups, robustness
 from audit.report.importance import flex
 from audit.report.layout import portions
+from audit.report.narrative import told
 from audit.report.rankings import agreement, shap
 from audit.report.recourse import reasons, recourse
 from audit.report.remedies import remedy
@@ -79,7 +80,9 @@ def build(source: Source) -> Report:
         payload=manifest.payload,
         tool=" ".join(manifest.tool.get(key, "") for key in ("name", "version")).strip(),
         cover=front.cover(source),
-        portions=portions(source, blocks),
+        portions=portions(
+            source, blocks, {name: tuple(told(source, name)) for name in source.facts("narrative") or ()}
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from audit.core.evidence import Metric, Note
 from audit.report import text
 from audit.resources import folder
 
-GENERAL = ("gate", "sample", "spec", "opinion", "waiver", "method", "verify")
+GENERAL = ("gate", "sample", "spec", "opinion", "waiver", "method", "verify", "narrative")
 """Files of wording that belong to no method: their notes are looked up for any evidence."""
 
 CARD = ("purpose", "mechanism", "risk", "strengths", "limitations")

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+import yaml
+
 from audit.core.expression import ExpressionError, parse
 from audit.core.method import METHODS, Method, Runnable
 from audit.core.region import Region
@@ -306,12 +308,25 @@ def _waivers(spec: Spec, data: Any) -> Iterator[Problem]:
 
 def _report(spec: Spec, data: Any) -> Iterator[Problem]:
     yield from _twice(spec.report.formats, ("report", "formats"), "format")
+    sections = [section["id"] for portion in _sections() for section in portion["sections"]]
+    told = [name for name in sections if name.startswith("S")]
+    for name in spec.report.narrative:
+        if name not in told:
+            yield Problem(("report", "narrative", name), unknown("section", name, told))
     known = sorted(path.stem for path in (folder("templates") / "crosswalk").glob("*.yaml"))
     asked = spec.report.crosswalk or ()
     yield from _twice(asked, ("report", "crosswalk"), "instrument")
     for i, name in enumerate(asked):
         if name not in known:
             yield Problem(("report", "crosswalk", i), unknown("instrument", name, known))
+
+
+def _sections() -> list[dict[str, Any]]:
+    """The sections of the report, in portions."""
+    content: list[dict[str, Any]] = yaml.safe_load(
+        (folder("templates") / "report" / "sections.yaml").read_text("utf-8")
+    )
+    return content
 
 
 def _twice(values: Iterable[Any], path: Path, noun: str, key: str = "") -> Iterator[Problem]:

@@ -155,6 +155,7 @@ class ReportSpec(Frozen):
         crosswalk: the laws and standards that are set beside the evidence, by their ids; all where it is absent.
     """
 
+        narrative: what the organisation says of a section, as Markdown files relative to the spec, by its id (S2).
     formats: Annotated[tuple[Literal["html", "pdf"], ...], Field(min_length=1)] = ("html", "pdf")
     template: Literal["standard"] = "standard"
     opinion: Opinion | None = None
@@ -162,6 +163,7 @@ class ReportSpec(Frozen):
 
 
 class RunSpec(Frozen):
+    narrative: dict[str, Text] = {}
     """How it is computed.
 
     Attributes:
