@@ -45,13 +45,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A labelled estimate with its interval; `shown` is its text."""
+    """A labelled estimate with its interval; `shown` is its text, `chance` what it is when nothing is behind it."""
 
     label: str
     value: float | None
     low: float | None
     high: float | None
     shown: str
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def bars(
         if item.low is not None and item.high is not None:
             marks.append(Mark("line", "whisker", x(item.low), r(y), x(item.high), r(y)))
             marks += [Mark("line", "whisker", x(v), r(y - 4), x(v), r(y + 4)) for v in (item.low, item.high)]
+        if item.chance is not None:
+            marks.append(Mark("line", "limit", x(item.chance), r(y - 10), x(item.chance), r(y + 10)))
         marks.append(Mark("text", "value", WIDTH - right + 8, r(y + 4), text=item.shown))
     if limit:
         marks.append(Mark("line", "limit", x(limit.value), start - 4, x(limit.value), bottom))

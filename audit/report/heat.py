@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from audit.report.figures import WIDTH, Figure, Mark, r, shade
 from audit.report.panels import Said
 
-LEFT, TOP, LARGEST = 34.0, 24.0, 38.0
+LEFT, TOP, LARGEST = 34.0, 24.0, 32.0
 NUMBERED = 22.0
 """Cells narrower than this have no room for their number."""
 

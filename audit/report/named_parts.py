@@ -60,17 +60,16 @@ def _figure(rows: list[Any]) -> Block:
     """Bars of the whole sample, the part furthest above chance first."""
     ordered = sorted(rows, key=lambda row: row["chance"] - row["frequency"])
     items = [
-        Bar(row["part"], row["frequency"], row["low"], row["high"],
-            f"{text.percent(row['frequency'])}, chance {text.percent(row['chance'])}")
+        Bar(row["part"], row["frequency"], row["low"], row["high"], text.percent(row["frequency"]), row["chance"])
         for row in ordered
-    ]  # fmt: skip
+    ]
     told = "; ".join(
         f"{row['part']} {text.percent(row['frequency'])} ({text.interval(row['low'], row['high'], 'percent')}), "
         f"by chance {text.percent(row['chance'])}"
         for row in ordered
     )
     title = f"Share of mended pictures in which each part changes, with 95\u00a0% intervals: {told}."
-    caption = "Whole sample: share of mended pictures in which the part changes. Ordered by the distance from chance."
+    caption = "Whole sample: share of mended pictures in which the part changes. Upright line across a bar: by chance."
     return bars("parts", title, caption, items, axis="Share of mended pictures that hold the part", top=1.0)
 
 

@@ -178,9 +178,12 @@ def test_maps_have_a_number_in_each_cell_and_their_n(bundle: Bundle) -> None:
 def test_named_parts_are_told_by_name_and_beside_chance(tmp_path) -> None:
     bundle = saliency_case(tmp_path, parts=True)
     (figure,) = figures(bundle, "parts")
-    assert [m.text for m in figure.marks if m.look == "value"] == [
-        "87.5\u00a0%, chance 50.0\u00a0%", "37.5\u00a0%, chance 50.0\u00a0%",
-    ]  # fmt: skip
+    assert [m.text for m in figure.marks if m.look == "value"] == ["87.5\u00a0%", "37.5\u00a0%"]
+    chance, ends = (
+        [m for m in figure.marks if m.look == "limit"],
+        [m.x for m in figure.marks if m.text in {"0", "1"}],
+    )
+    assert [m.x for m in chance] == [sum(ends) / 2] * 2, "in the middle between 0 and 1"
     assert "tail 87.5\u00a0% (25.0\u00a0% to 50.0\u00a0%), by chance 50.0\u00a0%; <i>ear</i> 37.5" in figure.title
     rows = texts(grid(bundle, "parts"))
     assert rows[1] == ["Whole sample", "tail", "87.5 %", "25.0 % to 50.0 %", "50.0 %", "12.5 %", "8", "75.0 %"]
