@@ -5,7 +5,6 @@ import json
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,10 +17,9 @@ from pydantic import JsonValue, ValidationError
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import BundleError
 from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
-from audit.core.finding import Finding, judge_gate
+from audit.core.finding import Finding
 from audit.core.integrity import SIGNATURE, differences
-from audit.core.manifest import RENDERED, Manifest
-from audit.core.waive import unwaived, waive
+from audit.core.manifest import Manifest
 from audit.core.waiver import Waiver
 from audit.disk import faults, held, settle_folder, write_through, write_whole
 
@@ -240,37 +238,6 @@ class Bundle:
         if signature.is_file():
             present[SIGNATURE] = sha256(signature.read_bytes())
         return differences(manifest, present, [name for name in self.files() if self.place(name).is_symlink()])
-
-    def contradictions(self) -> list[str]:
-        """Where the recorded files do not agree with one another, as after an edit with rewritten digests.
-
-        One sentence each: results that differ from the evidence, evidence that is not of the plan, gates whose outcome
-        does not follow from the evidence, findings that no waiver of the spec covers, a report that bears another id.
-        Not a proof: a bundle can be forged whole.
-        """
-        manifest, results, records = self.manifest(), self.results(), self.records()
-        wrong = [
-            f"results.json: {record.id} differs from evidence/{record.key}/evidence.json"
-            for record, entry in zip(records, results["evidence"], strict=True)
-            if record.model_dump(mode="json") != entry
-        ]
-        planned = {task.key for task in manifest.plan.tasks}
-        wrong += [f"evidence/{r.key}: not of the plan" for r in records if r.kind != "spec" and r.key not in planned]
-        wrong += [
-            f"results.json: gate {finding.id} does not follow from the evidence"
-            for finding in self.findings()
-            if finding.gate is not None and judge_gate(finding.gate, records) != unwaived([finding])[0]
-        ]
-        as_of = date.fromisoformat(manifest.as_of) if manifest.as_of else None
-        if waive(unwaived(self.findings()), self.waivers(), as_of) != list(self.findings()):
-            wrong.append("results.json: what is waived does not follow from the waivers of the spec and the date")
-        texts = [self.place(name) for name in RENDERED if name != "report.pdf"]
-        wrong += [
-            f"{path.name}: does not bear the id {manifest.report_id}, which follows from the manifest"
-            for path in texts
-            if path.is_file() and manifest.report_id not in path.read_text(encoding="utf-8")
-        ]
-        return wrong
 
     def prune(self, keys: set[str]) -> None:
         """Removes evidence that is not of this plan, and what a killed run left half written."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "render": "render",
     "diff": "diff",
     "verify": "verify",
+    "sign": "sign",
     "list": "list_kinds",
     "explain": "explain",
     "schema": "schema",

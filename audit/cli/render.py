@@ -1,24 +1,30 @@
 """`audit render`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from audit.bundle import Bundle
 
 
 @click.command("render")
 @click.argument("bundle", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--format", "formats", multiple=True, type=click.Choice(["html", "pdf"]), help="May be repeated.")
-def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...]) -> int:
+@click.option("--drop-signature", is_flag=True, help="Take the signatures off a signed bundle first.")
+def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...], drop_signature: bool) -> int:
     """Make the report of BUNDLE and its findings for machines again, from the bundle alone.
 
-    It needs no model, no data and no plug-ins.
+    It needs no model, no data and no plug-ins. A signed bundle stays as it is: where what is drawn is what is there,
+    that is said, and where it is not, nothing is written, unless you take the signatures off.
     """
     from audit.bundle import PENDING, STAGES, Bundle
     from audit.core.errors import BundleError
     from audit.core.manifest import RENDERED
     from audit.disk import hold
     from audit.draft import DRAWN, Draft
+    from audit.engine.signing import unsign
     from audit.report import export, render
 
     if not any((bundle / stage / PENDING).is_file() for stage in STAGES):
@@ -27,6 +33,10 @@ def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...]) -> int:
         found = Draft(bundle, DRAWN)
         found.begin()
         manifest = found.manifest()
+        if manifest.signed is not None:
+            if not drop_signature:
+                return _signed(found, manifest.signed.by, formats)
+            manifest = unsign(found)
         altered = [line for line in found.altered() if line.partition(":")[0] not in RENDERED]
         if altered:
             raise BundleError(altered)
@@ -36,4 +46,23 @@ def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...]) -> int:
         found.commit()
     for name in names:
         click.echo(str(bundle / name))
+    return 0
+
+
+def _signed(bundle: "Bundle", by: str, formats: tuple[str, ...]) -> int:
+    """Says that a signed bundle is drawn as it was; writes nothing.
+
+    Raises:
+        SpecError: it would be drawn otherwise, and its signatures would no longer hold.
+    """
+    from audit.core.errors import SpecError
+    from audit.engine.redraw import redraw
+
+    recorded = bundle.manifest().files
+    other = [f"report.{form}: is not in the bundle" for form in formats if f"report.{form}" not in recorded]
+    other += [f"{one.name}: {one.other or one.why_not}" for one in redraw(bundle) if one.other or one.why_not]
+    if other:
+        remedy = "; nothing was written. To draw it all the same, without signatures, say --drop-signature"
+        raise SpecError([*other, f"{bundle.root.name}: is signed by {by}, and what is drawn now is another{remedy}"])
+    click.echo(f"{bundle.root}: drawn again, to the byte the same; the signatures of {by} stay")
     return 0

@@ -1,7 +1,9 @@
 """Whether the files of a bundle are those that its manifest records."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from audit.core.base import canonical_json, sha256
+from audit.core.evidence import Note
 from audit.core.manifest import Manifest
 
 SIGNATURE = "manifest.json.p7s"
@@ -35,6 +37,11 @@ def differences(manifest: Manifest, present: Mapping[str, str], links: Collectio
         if name in expected and expected[name] != digest
     ]
     return sorted(lines + _signature(manifest, SIGNATURE in present))
+
+
+def spec_key(text: str, overrides: Sequence[str], notes: Sequence[Note]) -> str:
+    """The key of the evidence on the spec: the digest of the spec, of what was set beside it, and of what was noted."""
+    return sha256(canonical_json([text, list(overrides), [note.model_dump(mode="json") for note in notes]]))[:32]
 
 
 def _other(manifest: Manifest, name: str, expected: str, digest: str) -> str:

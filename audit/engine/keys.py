@@ -37,6 +37,8 @@ def from_pkcs12(path: Path, ask: Ask) -> "SimpleSigner":
     data = _read(path, "--key")
     try:
         key, certificate, others = _opened(lambda word: pkcs12.load_key_and_certificates(data, word), ask)
+    except AuditError:
+        raise
     except (ValueError, TypeError) as error:
         raise SpecError(f"--key {path.name}: is no PKCS#12 file, or the passphrase does not open it") from error
     if key is None or certificate is None:
@@ -56,6 +58,8 @@ def from_pem(key_path: Path, certificate_path: Path, ask: Ask) -> "SimpleSigner"
     load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key
     try:
         key = _opened(lambda word: load(data, word), ask)
+    except AuditError:
+        raise
     except (ValueError, TypeError) as error:
         raise SpecError(f"--key-pem {key_path.name}: is no private key, or the passphrase does not open it") from error
     certificate, *others = _pyca(_read(certificate_path, "--cert"), f"--cert {certificate_path.name}")

@@ -1,5 +1,6 @@
 """With what an audit was run."""
 
+import platform
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -7,7 +8,10 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ALWAYS = ("auditspec", "jinja2", "numpy", "pandas", "pyarrow", "pydantic", "scipy", "weasyprint")
+ALWAYS = (
+    "auditspec", "jinja2", "markdown-it-py", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pydyf", "scipy",
+    "weasyprint",
+)  # fmt: skip
 """Packages that any number or page may depend on."""
 
 
@@ -26,6 +30,11 @@ def package_versions(used: Iterable[str]) -> dict[str, str]:
     """Versions of Python, of what every audit uses and of what this one does."""
     versions = {name: package_version(name) for name in sorted({*ALWAYS, *used})}
     return {"python": ".".join(map(str, sys.version_info[:3])), **versions}
+
+
+def system() -> str:
+    """The system and kind of processor, as in "Linux x86_64": numbers may differ in their last digits between two."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def repository(folder: Path) -> dict[str, str | bool] | None:

@@ -16,10 +16,10 @@ from threadpoolctl import threadpool_limits
 
 from audit import __version__
 from audit.bundle import Bundle, pretty_json
-from audit.core.base import canonical_json, sha256
 from audit.core.errors import AuditError, BundleError, ModelError, SpecError
 from audit.core.evidence import Evidence, Note, Result
 from audit.core.finding import Finding, OpinionWord, judge_gate, note_findings, strongest_opinion
+from audit.core.integrity import spec_key
 from audit.core.manifest import Manifest
 from audit.core.model import Allow
 from audit.core.plan import Part, Plan
@@ -31,7 +31,7 @@ from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.files import existing, said
 from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
-from audit.engine.provenance import package_version, package_versions, repository
+from audit.engine.provenance import package_version, package_versions, repository, system
 from audit.engine.schedule import Schedule, submit_to
 from audit.engine.workers import Here, pool, run_remote, stop
 from audit.report import export, render
@@ -103,13 +103,29 @@ def _run(bundle: Draft, loaded: Loaded, options: Options, progress: Progress) ->
         loading = load_inputs(loaded, options.allow, alone=options.alone)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
         wanted = _wanted(plan, options.only)
+    evidence = compute(bundle, loaded, loading, plan, wanted, options, progress)
+    records = (_spec_evidence(loaded, loading, bundle), *evidence.values())
+    return _conclude(bundle, loaded, loading, plan, records, options)
+
+
+def compute(
+    bundle: Bundle,
+    loaded: Loaded,
+    loading: Loading,
+    plan: Plan,
+    wanted: set[str],
+    options: Options,
+    progress: Progress,
+) -> dict[str, Evidence]:
+    """The evidence of every task of a plan, by task id; what is in the bundle is not computed again."""
+    with threadpool_limits(1):
         _sample(plan, loaded, loading, bundle, progress)
     workers = options.workers or loaded.spec.run.workers
     remote = run_remote if workers > 1 else None
-    executor = pool(workers, loaded.path, options.overrides, options.allow, bundle.root, plan) if remote else Here()
+    executor = pool(workers, loaded, options.allow, bundle.root, plan) if remote else Here()
     try:
-        compute = submit_to(executor, remote, progress)
-        evidence = Schedule(plan, loading.inputs, bundle, progress, compute).run(wanted)
+        submit = submit_to(executor, remote, progress)
+        evidence = Schedule(plan, loading.inputs, bundle, progress, submit).run(wanted)
     except BrokenExecutor as error:
         stop(executor)
         raise AuditError(KILLED) from error
@@ -117,8 +133,7 @@ def _run(bundle: Draft, loaded: Loaded, options: Options, progress: Progress) ->
         stop(executor)
         raise
     executor.shutdown()
-    records = (_spec_evidence(loaded, loading, bundle), *evidence.values())
-    return _conclude(bundle, loaded, loading, plan, records, options)
+    return evidence
 
 
 KILLED = (
@@ -138,6 +153,9 @@ def _check_output(out: Path, loaded: Loaded) -> None:
         name = earlier.get("id") if isinstance(earlier, dict) else None
         if name != loaded.spec.audit.id:
             raise SpecError(f"--output {out}: holds the audit {name!r}; name another folder, or remove it")
+        signed = Draft(out).manifest().signed
+        if signed is not None:
+            raise SpecError(f"--output {out}: holds a bundle that {signed.by} signed; name another folder")
     elif STAGE not in there and set(there) - {LOCK}:
         shown = ", ".join(there[:3]) + (", …" if len(there) > 3 else "")
         raise SpecError(f"--output {out}: holds files that are no bundle ({shown}); name another folder")
@@ -194,7 +212,7 @@ def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progre
 def _spec_evidence(loaded: Loaded, loading: Loading, bundle: Bundle) -> Evidence:
     """What spec and data say of each other, as evidence of its own."""
     notes = (*spec_notes(loaded.spec, loading.inputs.schema), *loading.notes)
-    key = sha256(canonical_json([loaded.text, list(loaded.overrides), [n.model_dump(mode="json") for n in notes]]))[:32]
+    key = spec_key(loaded.text, loaded.overrides, notes)
     return bundle.put("spec", "spec", key, Result(notes=notes))
 
 
@@ -305,6 +323,7 @@ def _manifest(
         seed=spec.run.seed,
         repository=repository(loaded.path.parent),
         inputs=loading.records,
+        platform=system(),
         packages=package_versions({name for work in works for name in work.uses} | set(spec.model.uses)),
         cites=tuple(dict.fromkeys(cite for work in works for cite in work.cites)),
         facts=facts,

@@ -13,6 +13,7 @@ from audit.bundle import Bundle
 from audit.core.base import sha256
 from audit.core.integrity import PDF, SIGNATURE
 from audit.core.manifest import Manifest
+from audit.engine.keys import need_pyhanko
 from audit.engine.signing import FIELD, name_of
 
 if TYPE_CHECKING:
@@ -67,10 +68,15 @@ class Trust:
 
 
 def seals(bundle: Bundle, trust: Trust) -> list[Seal]:
-    """Every signature that the manifest records, checked; none where the bundle is not signed."""
+    """Every signature that the manifest records, checked; none where the bundle is not signed.
+
+    Raises:
+        AuditError: there are signatures, and pyhanko is not installed.
+    """
     manifest = bundle.manifest()
     if manifest.signed is None:
         return []
+    need_pyhanko()
     with _quiet():
         found = [_manifest_seal(bundle, manifest, trust)]
         if manifest.signed.report is not None:

@@ -31,8 +31,7 @@ def sign(bundle: Bundle, signer: "SimpleSigner", *, replace: bool = False) -> Si
         SpecError: it is signed, and the signature is not to be replaced.
     """
     manifest = bundle.manifest()
-    if manifest.signed is not None and not replace:
-        raise SpecError(f"{bundle.root.name}: is signed by {manifest.signed.by}; to sign it anew, say --replace")
+    refuse_signed(manifest, replace=replace)
     pdf = _unsigned(bundle, manifest)
     altered = [line for line in bundle.altered() if line.partition(":")[0] not in {PDF, SIGNATURE}]
     if altered:
@@ -52,6 +51,16 @@ def sign(bundle: Bundle, signer: "SimpleSigner", *, replace: bool = False) -> Si
     if signed_pdf is not None:
         bundle.write(PDF, signed_pdf)
     return signed
+
+
+def refuse_signed(manifest: Manifest, *, replace: bool) -> None:
+    """Leaves a bundle that is signed as it is, unless it is to be signed anew.
+
+    Raises:
+        SpecError: it is signed.
+    """
+    if manifest.signed is not None and not replace:
+        raise SpecError(f"{manifest.report_id} is signed by {manifest.signed.by}; to sign it anew, say --replace")
 
 
 def unsign(bundle: Bundle) -> Manifest:

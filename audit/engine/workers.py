@@ -20,7 +20,7 @@ from audit.core.sample import sampled
 from audit.draft import Draft
 from audit.engine.execute import run_part
 from audit.engine.load import load_inputs, remedied
-from audit.spec.load import load_spec
+from audit.spec.load import Loaded, load_spec
 
 
 class Here(Executor):
@@ -53,13 +53,13 @@ class _Pool(ProcessPoolExecutor):
             process.kill()
 
 
-def pool(workers: int, path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> Executor:
+def pool(workers: int, loaded: Loaded, allow: Allow, out: Path, plan: Plan) -> Executor:
     """A pool of fresh processes, each of which reads the inputs for itself."""
     return _Pool(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_prepare,
-        initargs=(path, overrides, allow, out, plan),
+        initargs=(loaded.path, loaded.overrides, loaded.text, allow, out, plan),
     )
 
 
@@ -82,9 +82,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _prepare(path: Path, overrides: tuple[str, ...], allow: Allow, out: Path, plan: Plan) -> None:
+def _prepare(path: Path, overrides: tuple[str, ...], text: str, allow: Allow, out: Path, plan: Plan) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker["inputs"] = load_inputs(load_spec(path, overrides), allow, alone=True).inputs
+    _worker["inputs"] = load_inputs(load_spec(path, overrides, text.encode("utf-8")), allow, alone=True).inputs
     _worker["bundle"] = Draft(out)
     _worker["plan"] = plan
 

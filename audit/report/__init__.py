@@ -8,7 +8,7 @@ from audit.report.blocks import FindingView
 from audit.report.judged import findings
 from audit.report.source import Source
 
-__all__ = ["export", "render", "sentences"]
+__all__ = ["drawn", "export", "render", "sentences"]
 
 
 def render(bundle: Bundle, formats: Sequence[Literal["html", "pdf"]]) -> list[str]:
@@ -27,13 +27,26 @@ def render(bundle: Bundle, formats: Sequence[Literal["html", "pdf"]]) -> list[st
 
 def export(bundle: Bundle) -> list[str]:
     """Writes the findings into the bundle for machines, as JUnit XML and as SARIF; the names of the files written."""
-    from audit.report.exports import junit, sarif
+    for name in EXPORTS:
+        bundle.write(name, drawn(bundle, name))
+    return list(EXPORTS)
 
-    source = Source(bundle)
-    files = {"findings.junit.xml": junit(source), "findings.sarif": sarif(source)}
-    for name, data in files.items():
-        bundle.write(name, data)
-    return list(files)
+
+EXPORTS = ("findings.junit.xml", "findings.sarif")
+"""The findings for machines."""
+
+
+def drawn(bundle: Bundle, name: str) -> bytes:
+    """A file that is drawn from the rest of a bundle (`core.manifest.RENDERED`), as it is drawn now.
+
+    Raises:
+        AuditError: the PDF cannot be made on this machine; the message says what to install.
+    """
+    if name in EXPORTS:
+        from audit.report.exports import junit, sarif
+
+        return (junit if name == EXPORTS[0] else sarif)(Source(bundle))
+    return _page(bundle, "pdf" if name == "report.pdf" else "html")
 
 
 def _page(bundle: Bundle, form: Literal["html", "pdf"]) -> bytes:

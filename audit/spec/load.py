@@ -62,17 +62,18 @@ def place(name: str, steps: Steps, lines: Mapping[Steps, int], replaced: Mapping
     return f"{name}:1"
 
 
-def load_spec(path: Path, overrides: Sequence[str] = ()) -> Loaded:
+def load_spec(path: Path, overrides: Sequence[str] = (), content: bytes | None = None) -> Loaded:
     """The spec in a file, with the values of `overrides` in place of those of the file.
 
     Args:
         overrides: texts such as `run.seed=8`; list entries are named by id, kind or name, or counted from 1.
+        content: the text of the file, where it is not to be read: that of a bundle, which holds its spec.
 
     Raises:
         SpecError: it cannot be read, or anything in it is wrong; all problems at once.
     """
     path = Path(path)
-    content = _read(path)
+    content = _read(path) if content is None else content
     document = yaml_document.read_document(content, path.name)
     if not isinstance(document.data, dict):
         found = "nothing" if document.data is None else "no mapping"

@@ -15,6 +15,7 @@ from audit.bundle import Bundle, pretty_json
 from audit.core.finding import Finding, Gate
 from audit.core.waive import waive
 from audit.core.waiver import Waiver
+from audit.engine.contradictions import contradictions
 from audit.engine.run import exit_code
 from audit.report import export
 from audit.report.exports import verdict
@@ -245,4 +246,4 @@ def test_evidence_that_was_altered_is_noticed_by_the_id(tmp_path):
     text = (bundle.root / "findings.sarif").read_text("utf-8")
     bundle.write("findings.sarif", text.replace(bundle.manifest().report_id, "AR-0000000000").encode())
     assert Bundle(bundle.root).altered() != []
-    assert any(line.startswith("findings.sarif: does not bear the id") for line in bundle.contradictions())
+    assert any(line.startswith("findings.sarif: does not bear the id") for line in contradictions(bundle))
