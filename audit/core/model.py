@@ -110,6 +110,19 @@ class Coded(Protocol):
 
 
 @runtime_checkable
+class Refits(Protocol):
+    """What a model offers beside `Model` that can be fitted once more, from its own settings."""
+
+    def refitted(self, frame: pd.DataFrame, labels: "pd.Series[Any]", seed: int) -> Model:
+        """The model fitted anew on rows in feature space and their class labels, as text, with another seed.
+
+        Raises:
+            ModelError: it cannot be fitted again; the message has the reason.
+        """
+        ...
+
+
+@runtime_checkable
 class ImageModel(Protocol):
     """What an adapter returns for a classifier of images: two halves, one after the other the whole model.
 

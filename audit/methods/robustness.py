@@ -15,6 +15,7 @@ from audit.core.jitter import Bools, noise, rounded, significant
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
+from audit.core.refits import under_other_seeds
 from audit.core.stats import BAND, mean_band, quantiles, wilson
 from audit.core.table import Floats
 
@@ -31,6 +32,7 @@ CHOICES = (
     Choice("ROBUST-04", "draws for each row", "10", "the interval is over rows, so more draws help little"),
     Choice("ROBUST-05", "rounding", "2 significant digits", "as numbers are often told"),
     Choice("ROBUST-06", "counterfactuals", "the first of each row", "every person counts the same"),
+    Choice("ROBUST-07", "fitted again", "5 times, each with another seed", "whatever has a seed gets it"),
 )
 
 
@@ -55,17 +57,20 @@ class Robustness(Method):
         draws: noisy copies of each row.
         round: by feature, the step that it is rounded to.
         digits: significant digits that all numbers are rounded to; 0: this is not tested.
+        seeds: how often a model of scikit-learn is fitted again on the training rows, each time with another seed, to
+            see which decisions and counterfactuals hang on it; 0: this is not tested.
         from_: the name of a counterfactual set (`from` in the spec) whose first counterfactuals are tested too.
 
     Assumes:
-        Errors of different features are independent of one another and of the values. Training again under other
-        seeds is not tested.
+        Errors of different features are independent of one another and of the values. The training rows of the audit
+        are those that the model was fitted on, each with the same weight.
 
     Tables:
         robustness_decisions: test, n, changed_share, rows_share (rows that change in at least one draw), each with low
         and high, favourable_share, unfavourable_share (become so; of rows and draws). robustness_scores: test,
         quantile, before, after, change (of the quantile), moved (quantile of the absolute change of a row).
-        robustness_counterfactuals: test, noisy (which values), n (people), share, low, high. choices.
+        robustness_counterfactuals: test, noisy (which values), n (people), share, low, high. robustness_seeds: seed,
+        n (rows), changed_share, people (with a counterfactual), hold_share. choices.
 
     Reference:
         Own definitions. M. Pawelczyk, T. Datta, J. van den Heuvel, G. Kasneci, H. Lakkaraju, ICLR 2023 (recourse).
@@ -79,6 +84,7 @@ class Robustness(Method):
     draws: int = Field(default=10, ge=1, le=1000)
     round: dict[str, Annotated[float, Field(gt=0)]] = {}
     digits: int = Field(default=2, ge=0, le=15)
+    seeds: int = Field(default=5, ge=0, le=50)
     from_: str | None = Field(default=None, alias="from")
 
     needs: ClassVar[frozenset[Need]] = frozenset({"model"})
@@ -95,10 +101,16 @@ class Robustness(Method):
         """
         self._refuse(ctx.inputs)
         result = self._rows(ctx)
-        tables, metrics, notes = dict(result.tables), [*result.metrics], [*result.notes, Note(code="seeds_untested")]
+        tables, metrics, notes = dict(result.tables), [*result.metrics], [*result.notes]
         if self.from_ is not None:
             found = self._counterfactuals(ctx, self.from_)
             tables, metrics, notes = tables | dict(found.tables), [*metrics, *found.metrics], [*notes, *found.notes]
+        if self.seeds:
+            rows, codes = _first(ctx) if self.from_ is not None else _nobody(ctx)
+            anew = under_other_seeds(ctx, self.seeds, rows, codes)
+            tables, metrics, notes = tables | dict(anew.tables), [*metrics, *anew.metrics], [*notes, *anew.notes]
+        else:
+            notes.append(Note(code="seeds_untested"))
         tables["choices"] = choices_table(CHOICES, self._chosen())
         return Result(metrics=tuple(metrics), tables=tables, notes=tuple(notes))
 
@@ -211,6 +223,7 @@ class Robustness(Method):
             "ROBUST-01": f"normal, {told} of the {unit}" if shares else "none",
             "ROBUST-03": f"drawn anew with probability {self.resample:g}" if self.resample else "as they are",
             "ROBUST-04": str(self.draws),
+            "ROBUST-07": f"{self.seeds} times, each with another seed" if self.seeds else "not tested",
             "ROBUST-05": "; ".join([*digits, *steps]) or "none",
         }
 
@@ -255,6 +268,11 @@ def _first(ctx: Context) -> tuple[Ints, Floats]:
     rows, first = np.unique(found.row, return_index=True)
     kept = ctx.sample.drawn[rows]
     return rows[kept], found.codes[first[kept]]
+
+
+def _nobody(ctx: Context) -> tuple[Ints, Floats]:
+    """No counterfactuals, in the form of `_first`."""
+    return np.empty(0, dtype=np.int64), np.empty((0, len(ctx.inputs.schema)))
 
 
 def _metric(name: str, found: tuple[float, float, float, str], n: int, where: Where) -> Metric:

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from audit.core.labels import class_labels
 from audit.core.model import Allow, Capability, Native, Source
 from audit.core.table import Floats
 from audit.models import FileAdapter
+from audit.models.refit import refitted
 
 PICKLED = frozenset({".pkl", ".pickle", ".joblib"})
 LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "SGDClassifier"})
@@ -77,6 +78,10 @@ class FittedModel:
             return None
         column = _column(before, self.names, name)
         return None if column is None else _splits(last, column)
+
+    def refitted(self, frame: pd.DataFrame, labels: "pd.Series[Any]", seed: int) -> "FittedModel":
+        """Fitted anew with another seed; see `core/model.Refits`."""
+        return replace(self, estimator=refitted(self.estimator, self._input(frame), labels, seed), notes=())
 
     def _input(self, frame: pd.DataFrame) -> Any:
         if self.names is None:

@@ -15,7 +15,7 @@ from audit.report.topics import Placed, heading, placed, purpose, remarks
 ORDER = {
     "S13": ("fairness_flips", "fairness_gaps", "fairness_rates", "fairness_proxies", "fairness_proxy_features"),
     "S4": ("data_values", "data_alone", "data_columns", "data_labels", "data_drift", "data_unseen", "data_missing"),
-    "S14": ("robustness_decisions", "robustness_counterfactuals", "robustness_scores"),
+    "S14": ("robustness_decisions", "robustness_counterfactuals", "robustness_seeds", "robustness_scores"),
 }
 """Tables in the order in which they are read; others follow."""
 
