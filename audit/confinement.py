@@ -13,6 +13,8 @@ import platform
 import resource
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REFUSED = {
@@ -66,10 +68,29 @@ def limit(memory: int) -> None:
     """From here on no file is made longer, no core is written, and no more than so many further bytes are taken."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    status = Path("/proc/self/statm")
-    if status.exists():
-        used = int(status.read_text().split()[0]) * resource.getpagesize()
+    used = _used()
+    if used is not None:
         resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+
+
+@contextmanager
+def memory_within(memory: int) -> Iterator[None]:
+    """Inside, no more than so many further bytes are taken, where the system can say how many are; then as before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = _used()
+    if used is not None:
+        known = [most for most in (soft, hard) if most != resource.RLIM_INFINITY]
+        resource.setrlimit(resource.RLIMIT_AS, (min([used + memory, *known]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _used() -> int | None:
+    """Bytes of memory that this process has laid claim to."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[0]) * resource.getpagesize() if status.exists() else None
 
 
 def confine() -> bool:

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from audit.confinement import memory_within
 from audit.core.errors import DataError, ModelError, SpecError
 from audit.core.manifest import InputRecord
+from audit.paths import refusal
 from audit.spec.load import Loaded
 from audit.spec.messages import Problem
 
 Steps = tuple[str | int, ...]
+
+MEMORY, PER_BYTE = 4 * 2**30, 30
+"""Bytes of memory that reading a table may take, and how many for each byte of the file where that is more."""
+
+MOST_COLUMNS = 20_000
 
 
 def said(loaded: Loaded, steps: Steps, text: str) -> str:
@@ -19,19 +26,39 @@ def said(loaded: Loaded, steps: Steps, text: str) -> str:
     return loaded.line_of(Problem(steps, text))
 
 
-def existing(loaded: Loaded, steps: Steps, name: str) -> Path:
+def existing(loaded: Loaded, steps: Steps, name: str, *, beside: bool = False) -> Path:
     """The path of a file that the spec names.
 
+    Args:
+        beside: it must lie in the folder of the spec, as a text must that the report quotes.
+
     Raises:
-        SpecError: there is none; the message names the file that it is most like.
+        SpecError: there is none, or it is refused; the message names the file that it is most like.
     """
-    path = loaded.file(name)
+    path = followed(loaded, steps, name, beside=beside)
     if path.is_file():
         return path
-    beside = sorted(p.name for p in path.parent.iterdir() if p.is_file()) if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, beside, n=1)
+    if path.is_dir():
+        raise SpecError(said(loaded, steps, f"{name!r} is a folder; name a file"))
+    others = sorted(p.name for p in path.parent.iterdir() if p.is_file()) if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, others, n=1)
     hint = f"did you mean {close[0]!r}?" if close else "paths are relative to the spec"
     raise SpecError(said(loaded, steps, f"there is no file {name!r}; {hint}"))
+
+
+def followed(loaded: Loaded, steps: Steps, name: str, *, beside: bool = False) -> Path:
+    """The path of a file or folder that the spec names, whether it is there or not.
+
+    Raises:
+        SpecError: it is no path to follow.
+    """
+    why = refusal(loaded.path.parent, name)
+    path = loaded.file(name)
+    if why is None and beside and not path.resolve().is_relative_to(loaded.path.parent.resolve()):
+        why = "lies outside the folder of the spec, and the report would quote it; put the text beside the spec"
+    if why is not None:
+        raise SpecError(said(loaded, steps, f"{name!r} {why}"))
+    return path
 
 
 def read_rows(loaded: Loaded, role: str, name: str) -> tuple[pd.DataFrame, InputRecord]:
@@ -53,10 +80,19 @@ def parse_rows(loaded: Loaded, steps: Steps, path: Path, name: str) -> pd.DataFr
     Raises:
         DataError: it cannot be read, has no rows, or two columns of one name.
     """
+    most = max(MEMORY, PER_BYTE * path.stat().st_size)
     try:
-        frame = _parse(path)
-    except (ValueError, OSError) as error:
-        raise DataError(said(loaded, steps, f"{name} cannot be read: {str(error).splitlines()[0]}")) from error
+        with memory_within(most):
+            frame = _parse(path)
+    except MemoryError as error:
+        text = f"{name} needs more than {most / 2**30:.0f} GiB of memory to be read; give fewer rows or columns"
+        raise DataError(said(loaded, steps, text)) from error
+    except Exception as error:  # the file is foreign: whatever its reader raises is a fault of the file
+        why = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise DataError(said(loaded, steps, f"{name} cannot be read: {why}")) from error
+    if len(frame.columns) > MOST_COLUMNS:
+        text = f"{name} has {len(frame.columns):,} columns, and at most {MOST_COLUMNS:,} are read; leave some out"
+        raise DataError(said(loaded, steps, text))
     if not len(frame):
         raise DataError(said(loaded, steps, f"{name} has no rows"))
     twice = frame.columns[frame.columns.duplicated()]
@@ -81,8 +117,9 @@ def read_whole(loaded: Loaded, steps: Steps, path: Path, name: str) -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
-        text = f"{name} cannot be read: {error.strerror}; check the path and its rights"
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or "it is larger than the memory"
+        text = f"{name} cannot be read: {why}; check the path and its rights"
         raise ModelError(said(loaded, steps, text)) from error
 
 

@@ -20,7 +20,7 @@ from audit.core.evidence import Note
 from audit.core.images import Images, ImageSettings
 from audit.core.manifest import InputRecord
 from audit.core.model import Ints, Pixels
-from audit.engine.files import Steps, existing, file_sha256, parse_rows, said
+from audit.engine.files import Steps, existing, file_sha256, followed, parse_rows, said
 from audit.engine.fitting import fitted
 from audit.engine.part_masks import Listed, read_parts
 from audit.spec.load import Loaded
@@ -133,7 +133,7 @@ def _notes(role: str, found: _Found, broken: Sequence[tuple[int, str]]) -> tuple
 
 def _found(loaded: Loaded, steps: Steps, name: str, settings: ImageSettings) -> tuple[_Found, str | None]:
     """The pictures that `name` stands for, and the digest of the file that lists them, where there is one."""
-    path = loaded.file(name)
+    path = followed(loaded, steps, name)
     if path.is_dir():
         if settings.column is not None:
             text = f"{name} is a folder, which gives the columns {ID} and {LABEL}; remove `data.images.column`"
@@ -164,11 +164,13 @@ def _folder(folder: Path) -> _Found:
         for file in inner.rglob("*")
         if file.suffix.lower() in SUFFIXES and file.is_file()
     )
+    base = folder.resolve()
+    inside = [file if file.resolve().is_relative_to(base) else None for file in files]
     ids = tuple(file.relative_to(folder).as_posix() for file in files)
     frame = pd.DataFrame(
         {ID: pd.Series(ids, dtype=object), LABEL: pd.Series([i.split("/")[0] for i in ids], dtype=object)}
     )
-    return _files(frame, ids, files)
+    return _files(frame, ids, inside)
 
 
 def _listed(folder: Path, frame: pd.DataFrame, column: str) -> _Found:
@@ -183,7 +185,7 @@ def _files(frame: pd.DataFrame, ids: tuple[str, ...], files: Sequence[Path | Non
     def content(i: int) -> bytes:
         file = files[i]
         if file is None:
-            raise ValueError("lies outside the folder of its table")
+            raise ValueError("lies outside the folder")
         return file.read_bytes()
 
     return _Found(frame, ids, lambda i: hashlib.sha256(content(i)).hexdigest(), lambda i: _decoded(content(i)))

@@ -17,7 +17,7 @@ from audit.core.evidence import Note
 from audit.core.images import ImageSettings, NamedParts, PartSettings
 from audit.core.manifest import InputRecord
 from audit.core.model import Ints
-from audit.engine.files import Steps, existing, file_sha256, said
+from audit.engine.files import Steps, existing, file_sha256, followed, said
 from audit.engine.fitting import fitted
 from audit.spec.load import Loaded
 
@@ -68,7 +68,7 @@ def read_parts(loaded: Loaded, settings: ImageSettings, listed: Listed | None) -
     if settings.parts.masks is None:
         return Parts(_boxes(settings.parts, settings, listed))
     name = settings.parts.masks
-    path = loaded.file(name)
+    path = followed(loaded, STEPS, name)
     if path.is_dir():
         files = [path / PurePosixPath(own).with_suffix(".png") for own in listed.ids]
         found = {i: file for i, file in enumerate(files) if file.is_file()}
@@ -76,6 +76,12 @@ def read_parts(loaded: Loaded, settings: ImageSettings, listed: Listed | None) -
             first = files[0].relative_to(path).as_posix()
             text = f"{name} holds a label map for no picture; that of {listed.ids[0]} would be {first} in it"
             raise SpecError(said(loaded, STEPS, text))
+        outside = next((i for i, file in found.items() if not file.resolve().is_relative_to(path.resolve())), None)
+        if outside is not None:
+            text = (
+                f"the label map of {listed.ids[outside]} is a link that leads out of {name}; put the file itself there"
+            )
+            raise DataError(said(loaded, STEPS, text))
         digests = [[listed.ids[i], hashlib.sha256(file.read_bytes()).hexdigest()] for i, file in found.items()]
         record = InputRecord(role="parts", name=name, sha256=sha256(canonical_json(digests)), rows=len(found))
         openers = {i: _opener(file) for i, file in found.items()}

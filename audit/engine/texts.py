@@ -96,10 +96,11 @@ def read_texts(loaded: Loaded) -> Texts:
 
 
 def _read(loaded: Loaded, steps: Steps, name: str) -> Text:
-    content = existing(loaded, steps, name).read_bytes()
-    if len(content) > LARGEST:
-        text = f"{name} has {len(content)} bytes; a text has at most {LARGEST}"
+    path = existing(loaded, steps, name, beside=True)
+    if path.stat().st_size > LARGEST:
+        text = f"{name} has {path.stat().st_size} bytes; a text has at most {LARGEST}"
         raise SpecError(said(loaded, steps, text))
+    content = path.read_bytes()
     try:
         return Text(name, content.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:

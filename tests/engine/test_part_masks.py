@@ -15,7 +15,7 @@ class Spec:
     """As much of a loaded spec as the reading of pictures looks at."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.path = folder, folder / "spec.yaml"
 
     def file(self, name):
         return self.folder / name
@@ -134,6 +134,15 @@ def test_a_folder_with_no_map_for_any_picture_says_where_one_would_be(folder):
         read(folder, parts={"masks": "empty", "names": {"tail": 7}})
     with pytest.raises(SpecError, match="there is no file 'nothing'"):
         read(folder, parts={"masks": "nothing", "names": {"tail": 7}})
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.png"
+    secret.write_bytes(png(labels()))
+    (folder / "masks" / "cat" / "b.png").unlink()
+    (folder / "masks" / "cat" / "b.png").symlink_to(secret)
+    with pytest.raises(DataError, match=r"the label map of cat/b\.png is a link that leads out of masks"):
+        read(folder)
 
 
 def test_another_map_is_another_digest(folder):

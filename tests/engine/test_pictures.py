@@ -18,6 +18,7 @@ class Spec:
 
     def __init__(self, folder):
         self.folder = folder
+        self.path = folder / "spec.yaml"
 
     def file(self, name):
         return self.folder / name
@@ -64,7 +65,7 @@ def test_a_table_of_paths_keeps_its_columns_and_may_not_leave_its_folder(folder)
     got = read_images(Spec(folder), "evaluate", "list.csv", ImageSettings(column="file"))
     assert list(got.frame["breed"]) == ["x"]
     (note,) = got.notes
-    assert note.args["files"] == ["../outside.png (lies outside the folder of its table)"]
+    assert note.args["files"] == ["../outside.png (lies outside the folder)"]
 
 
 def test_an_array_of_pictures(tmp_path):

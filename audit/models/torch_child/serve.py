@@ -13,14 +13,14 @@ import json
 import resource
 import signal
 import socket
-import struct
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit.confinement import confine, limit
+from audit.conversation import receive, send
 from audit.models.torch_child.archive import RefusedError, script
 from audit.models.torch_child.exported import Exported, read
 from audit.models.torch_child.pictures import Half, half_of
@@ -28,7 +28,6 @@ from audit.models.torch_child.pictures import Half, half_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-LENGTH = struct.Struct("<Q")
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux."""
 
@@ -131,36 +130,10 @@ def main() -> None:
         send(connection, json.dumps({"refused": str(error)}).encode())
     except MemoryError:
         send(connection, json.dumps({"refused": "needs more memory than it may have"}).encode())
-    except (ConnectionError, EOFError):
+    except ConnectionError:
         pass
     except Exception as error:  # noqa: BLE001 - the program is foreign: whatever it raises is its fault
         send(connection, json.dumps({"refused": f"cannot be loaded ({said(error)})"}).encode())
-
-
-def send(connection: socket.socket, content: bytes) -> None:
-    """Sends a frame."""
-    connection.sendall(LENGTH.pack(len(content)) + content)
-
-
-def receive(connection: socket.socket) -> bytes:
-    """The next frame.
-
-    Raises:
-        EOFError: the connection was closed.
-    """
-    (size,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
-    return _exactly(connection, size)
-
-
-def _exactly(connection: socket.socket, size: int) -> bytes:
-    content = bytearray(size)
-    view = memoryview(content)
-    while view:
-        got = connection.recv_into(view)
-        if not got:
-            raise EOFError
-        view = view[got:]
-    return bytes(content)
 
 
 def said(error: BaseException) -> str:
@@ -219,13 +192,9 @@ def _start_torch() -> None:
 
 def close_doors(memory: int) -> None:
     """From here on no file is opened and none made longer, and no more than so many bytes are taken."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    status = Path("/proc/self/statm")
-    if status.exists():
-        used = int(status.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+    limit(memory)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    confine()
 
 
 def _scripted(data: bytes, settings: dict[str, Any]) -> Served:

@@ -50,9 +50,8 @@ class ImageProgramsAdapter(FileAdapter):
         if find_spec("torch") is None:
             raise ModelError("model.kind: torch is not installed here; install it with pip install 'auditspec[torch]'")
         classes = model_classes(self.classes)
-        behind = Path(source.folder) / self.head.path
         front = _program("path", self.path, self.content(source))
-        data = pinned(behind, self.head.path, self.head.sha256, "model.head", "model.head.sha256")
+        data = pinned(source.folder, self.head.path, self.head.sha256, "model.head", "model.head.sha256")
         files = [front, _program("head", self.head.path, data)]
         first, second = (Child(name, data, form, (0, 0), None, tensors=True) for name, data, form in files)
         return ProgramHalves(first, second, classes)

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import weakref
 import zipfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from audit.conversation import receive, send
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import ModelError
 from audit.core.model import Capability, Pixels
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 Form = Literal["script", "exported"]
 START = "import sys; sys.path[:] = __import__('json').loads(sys.argv.pop()); \
 from audit.models.torch_child.serve import main; main()"
-SIZE = 8
-"""Bytes of the length before each frame."""
 
 
 @dataclass(frozen=True)
@@ -157,37 +155,19 @@ class Child:
 
     def _send(self, content: bytes, seconds: float) -> None:
         try:
-            self._connection.settimeout(seconds)
-            self._connection.sendall(len(content).to_bytes(SIZE, "little"))
-            self._connection.sendall(content)
+            send(self._connection, content, seconds)
         except TimeoutError:
             raise self._gone(f"took no question within {seconds:g} s") from None
         except OSError:
             raise self._gone("ended before it was asked") from None
 
     def _receive(self, what: str, seconds: float) -> bytes:
-        until = time.monotonic() + seconds
         try:
-            size = int.from_bytes(self._exactly(SIZE, until), "little")
-            return bytes(self._exactly(size, until))
+            return receive(self._connection, seconds)
         except TimeoutError:
             raise self._gone(f"took longer than {seconds:g} s for {what}, and was ended") from None
         except OSError:
             raise self._gone(f"ended by itself during {what}") from None
-
-    def _exactly(self, size: int, until: float) -> bytearray:
-        content = bytearray(size)
-        view = memoryview(content)
-        while view:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._connection.settimeout(left)
-            got = self._connection.recv_into(view)
-            if not got:
-                raise ConnectionResetError
-            view = view[got:]
-        return content
 
     def _gone(self, how: str) -> ModelError:
         """The error of a process that cannot be asked any more."""

@@ -6,7 +6,6 @@ and one column per level can be, and nothing else is read.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ class Transformer(Frozen):
     def _open(self, source: Source) -> Any:
         import skops.io
 
-        data = pinned(Path(source.folder) / self.path, self.path, self.sha256, WHERE, f"{WHERE}.sha256")
+        data = pinned(source.folder, self.path, self.sha256, WHERE, f"{WHERE}.sha256")
         trusted = HARMLESS | set(source.allow.types)
         try:
             untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - trusted)
