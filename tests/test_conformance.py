@@ -141,11 +141,21 @@ def image_programs(folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "features.ts"), "head": head, "classes": ["no", "yes"]}
 
 
+def image_function(folder: Path) -> dict[str, Any]:
+    (folder / "conforming_halves.py").write_text(
+        "def halves():\n"
+        "    cells = lambda x: x.reshape(len(x), 1, x.shape[2] // 2, 2, -1, 2).max(axis=(3, 5)).repeat(2, axis=1)\n"
+        "    return cells, lambda maps: maps.mean(axis=(2, 3)) * [1.0, -1.0]\n"
+    )
+    return {"function": "conforming_halves:halves", "classes": ["no", "yes"]}
+
+
 SETTINGS = {
     "torch": torch,
     "image_network": image_network,
     "image_programs": image_programs,
     "image_onnx": image_onnx,
+    "image_function": image_function,
     "function": function,
     "sklearn": sklearn,
     "predictions": lambda folder: {"column": "p"},

@@ -89,7 +89,7 @@ def pictures(part: str) -> tuple[Images, NDArray[np.int64]]:
     """Pictures of `queries` or `references`, and their true classes among the thousand."""
     from audit.engine.images import read_images
 
-    loaded: Any = SimpleNamespace(file=lambda name: DATA / name)
+    loaded: Any = SimpleNamespace(file=lambda name: DATA / name, path=DATA / "spec.yaml")
     read = read_images(loaded, part, part, PREPARED)
     return read.images, np.array([CLASSES[label] for label in read.frame["label"]])
 
