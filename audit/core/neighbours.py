@@ -43,6 +43,12 @@ class Asked:
         self.rows += np.bincount(query, minlength=len(self.rows))
         return self.model.probabilities(codes)
 
+    def count(self, query: Ints) -> None:
+        """Counts a row for each of the queries, which was asked for something other than probabilities."""
+        self.rows += np.bincount(query, minlength=len(self.rows))
+        self.model.rows += len(query)
+        self.model.calls += 1
+
 
 class Trial(NamedTuple):
     """What trying every allowed combination of values of a query gave.

@@ -24,6 +24,7 @@ from audit.search.cheapest.moves import Grid, jumps, single_moves
 from audit.search.cheapest.plausible import IMPLAUSIBLE, Bound
 from audit.search.cheapest.polish import revert, shrink, sparsify, trade
 from audit.search.cheapest.prices import Prices
+from audit.search.cheapest.slopes import Slopes
 
 NUMBERS = 20_000_000
 """Numbers that the single moves of all rows of a chunk hold at most."""
@@ -48,6 +49,7 @@ CHOICES = (
     Choice("CHEAPEST-08", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
     Choice("CHEAPEST-09", "bound on plausibility", "none", "proximity first; the method `plausibility` measures it"),
     Choice("CHEAPEST-10", "mixtures of reference rows tried for a miss", str(MIXTURES), "some ways no one row shows"),
+    Choice("CHEAPEST-11", "features looked at, of a model with a gradient", "8", "the best by it; quality takes 16"),
 )
 
 
@@ -58,6 +60,7 @@ class Effort(NamedTuple):
         chunk: rows that are searched together: enough for large batches, few enough for flat memory.
         goals: neighbours that are made sparse for each row.
         per_feature: values of one feature in the table of moves.
+        features: features of a row in that table, those that promise most by the gradient; where there is none, all.
         width: states of the beam.
         depth: features that change at most in the beam.
         swaps: times that the counterfactuals are treated again: features set back, others in their place, trades.
@@ -71,6 +74,7 @@ class Effort(NamedTuple):
     chunk: int
     goals: int
     per_feature: int
+    features: int
     width: int
     depth: int
     swaps: int
@@ -86,6 +90,7 @@ EFFORTS = {
         chunk=1000,
         goals=2,
         per_feature=14,
+        features=8,
         width=8,
         depth=4,
         swaps=2,
@@ -99,6 +104,7 @@ EFFORTS = {
         chunk=1000,
         goals=3,
         per_feature=48,
+        features=16,
         width=32,
         depth=5,
         swaps=2,
@@ -121,7 +127,8 @@ class Cheapest(Generator):
        flips is made sparse by group testing. Its cost bounds what is looked at from then on.
     2. A table of single moves: values of one feature that cost less than the bound, each asked for once. Where the
        model names its splits these are the values, otherwise those of the data; more of them are taken where the
-       scores of a few rows of the reference change most.
+       scores of a few rows of the reference change most. Where the model has a gradient, the features that promise
+       most by it are looked at, and no others.
     3. A beam over combinations of moves, in the order of their cost plus what they lack in log-odds at the best rate.
     4. Features are set back one by one, other moves are tried in their place, less of one feature is traded for more
        of another, and values are moved back towards the row by halving, as long as the outcome stays flipped. Table,
@@ -168,6 +175,7 @@ class Cheapest(Generator):
             "CHEAPEST-04": str(self.per_row),
             "CHEAPEST-05": str(self.reference_rows),
             "CHEAPEST-08": str(self.proof_rows),
+            "CHEAPEST-11": str(EFFORTS[self.effort].features),
             "CHEAPEST-09": "none" if self.plausible is None else f"{self.plausible * 100:g} % of real rows",
         }
         return choices_table(CHOICES, values)
@@ -183,6 +191,7 @@ class Cheapest(Generator):
             EFFORTS[self.effort],
             self.per_row,
             None if self.plausible is None else Bound.of(ctx.inputs, self.plausible, rows.ids),
+            Slopes.of(ctx),
         )
         if len(rows):
             self._search(ctx, search)
@@ -234,6 +243,7 @@ class _Search:
 
     Attributes:
         near: how far from the real rows a counterfactual may lie; None: as far as it likes.
+        slopes: the gradient of the model, where it has one.
         pieces: (query, codes) of what was found, those of a query together, the cheapest first.
         reasons: why a query has none.
         proven: the queries for which it is proven that there is none.
@@ -245,6 +255,7 @@ class _Search:
     effort: Effort
     wanted: int
     near: Bound | None = None
+    slopes: Slopes | None = None
     pieces: list[tuple[Ints, Floats]] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
     proven: set[int] = field(default_factory=set)
@@ -293,7 +304,8 @@ class _Search:
         """The table of moves, the beam over it, and what makes its results cheaper."""
         effort, wanted = self.effort, self.wanted
         width, lanes = effort.width + wanted - 1, wanted + effort.extra
-        moves = single_moves(hunt, self.grid, effort.per_feature)
+        chosen = None if self.slopes is None else self.slopes.best(effort.features)
+        moves = single_moves(hunt, self.grid, effort.per_feature, chosen)
         states = singles(hunt, moves, width)
         for _ in range(effort.depth - 1):
             states = expand(hunt, moves, states, width)

@@ -199,19 +199,22 @@ class Grid:
         return np.asarray(values[np.clip(place, start[:, None], stop[:, None] - 1)])
 
 
-def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
+Chosen = Callable[[Hunt, tuple[Ints, Ints, Floats, Floats]], Ints]
+"""From moves (query, feature, value, cost) to the positions of those that are worth asking for."""
+
+
+def single_moves(hunt: Hunt, grid: Grid, size: int, chosen: Chosen | None = None) -> Moves:
     """The moves of all queries of the hunt that are worth their cost, asked for in one call.
 
     Args:
         size: values of an ordered feature that are looked at for each query.
+        chosen: leaves moves out beforehand; absent: all are asked for.
     """
     n, d = hunt.rows.shape
-    tables = [grid.moves(j, hunt.prices, hunt.rows[:, j], hunt.bound, size) for j in range(d)]
-    places = [np.nonzero(np.isfinite(cost)) for _, cost in tables]
-    feature = np.repeat(np.arange(d), [len(at[0]) for at in places])
-    which = np.concatenate([at[0] for at in places])
-    value = np.concatenate([table[0][at] for table, at in zip(tables, places, strict=True)])
-    cost = np.concatenate([table[1][at] for table, at in zip(tables, places, strict=True)])
+    which, feature, value, cost = asked = _table(hunt, grid, size)
+    if chosen is not None:
+        some = chosen(hunt, asked)
+        which, feature, value, cost = which[some], feature[some], value[some], cost[some]
     start = hunt.start()
     codes = hunt.rows[which]
     codes[np.arange(len(codes)), feature] = value
@@ -227,6 +230,18 @@ def single_moves(hunt: Hunt, grid: Grid, size: int) -> Moves:
     np.maximum.at(rate, which, gain / np.maximum(cost, LEAST))
     first = np.append(0, np.cumsum(np.bincount(group[order], minlength=n * d)))
     return Moves(which, feature, value, cost, gain, first, rate, start)
+
+
+def _table(hunt: Hunt, grid: Grid, size: int) -> tuple[Ints, Ints, Floats, Floats]:
+    """Query, feature, value and cost of all moves that cost less than the bound."""
+    d = hunt.rows.shape[1]
+    tables = [grid.moves(j, hunt.prices, hunt.rows[:, j], hunt.bound, size) for j in range(d)]
+    places = [np.nonzero(np.isfinite(cost)) for _, cost in tables]
+    feature = np.repeat(np.arange(d), [len(at[0]) for at in places])
+    which = np.concatenate([at[0] for at in places])
+    value = np.concatenate([table[0][at] for table, at in zip(tables, places, strict=True)])
+    cost = np.concatenate([table[1][at] for table, at in zip(tables, places, strict=True)])
+    return which, feature, value, cost
 
 
 def _record(group: Ints, gain: Floats) -> Ints:
