@@ -153,13 +153,15 @@ class ImageScorer:
         return self._asked(self.model.features, inputs, 4, "features")
 
     def logits(self, maps: Pixels) -> Floats:
-        """Logits (b, C) of feature maps (b, d, h, w).
+        """Logits (b, C) of feature maps (b, d, h, w); one logit stands for the second of two classes.
 
         Raises:
             ModelError: the head fails, or answers with other than C finite numbers each.
         """
         self.heads += len(maps)
         answer = self._asked(self.model.head, maps, 2, "logits")
+        if answer.shape[1] == 1 and len(self.model.classes) == 2:
+            answer = np.concatenate([np.zeros_like(answer), answer], axis=1)
         if answer.shape[1] != len(self.model.classes):
             raise ModelError(
                 f"the head answers with {answer.shape[1]} logits, the spec has {len(self.model.classes)} classes; "

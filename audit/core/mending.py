@@ -90,6 +90,14 @@ def cosines(cells: NDArray[np.float32], pool: NDArray[np.float32]) -> Floats:
     return np.asarray(one @ two.T, dtype=np.float64)
 
 
+def alive(likeness: Floats) -> NDArray[np.bool_]:
+    """Which candidates are anything at all, shape (m,): cells of zeros are like nothing, and are never swapped in.
+
+    A picture that is itself zeros everywhere is like nothing either, and says nothing of the candidates.
+    """
+    return np.asarray(likeness.any(axis=0)) if likeness.any() else np.ones(likeness.shape[1], dtype=bool)
+
+
 def contribution(
     state: State, keep: Floats, settings: Mending, of: int, against: int, rng: np.random.Generator
 ) -> Floats:
@@ -142,7 +150,7 @@ class _Search:
     def __post_init__(self) -> None:
         self.edits: list[Edit] = []
         self.free = np.ones(len(self.likeness), dtype=bool)
-        self.unused = np.ones(self.likeness.shape[1], dtype=bool)
+        self.unused = alive(self.likeness)
 
     def mended(self) -> bool:
         return int(self.state.logits().argmax()) == self.target

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.core.images import softmax
-from audit.core.mending import Mended, Mending, contribution, cosines, mend
+from audit.core.mending import Mended, Mending, alive, contribution, cosines, mend
 from audit.core.model import Ints
-from audit.core.saliency import Batched, Closed, Logits, Probe, State, cells_of, contributions, exact_values
+from audit.core.saliency import AGREE, Batched, Closed, Logits, Probe, State, cells_of, contributions, exact_values
 from audit.core.saliency_layer import Layered
 from audit.core.saliency_maps import compactness, insertion_deletion, invariant_and_dominant, parts, positive
 from audit.core.saliency_parts import part_cells, part_names, part_rows, part_shares
@@ -102,7 +102,7 @@ def account(
     likeness = cosines(cells_of(picture.map[None])[0], pool.cells)
     mended = mend(state, likeness, keep, picture.wrong, picture.target, settings, rng)
     truth = _asked_again(picture, pool, mended, head)
-    image = _image(picture, pool, mended, start, truth)
+    image = {**_image(picture, pool, mended, start, truth), "empty_candidates": int((~alive(likeness)).sum())}
     return Account(image, _edits(picture, pool, mended), _cells(picture, mended, settings), areas, [])
 
 
@@ -138,6 +138,7 @@ def _image(picture: Picture, pool: Pool, mended: Mended, start: Floats, truth: F
         "drop": float((before[picture.wrong] - after[picture.wrong]) / before[picture.wrong]),
         "compactness": compactness(mended.before),
         "gap": float(np.abs(truth - mended.logits).max()),
+        "agrees": bool(np.abs(truth - mended.logits).max() <= AGREE * max(1.0, float(np.abs(truth).max()))),
     }
 
 

@@ -198,4 +198,21 @@ def saliency_notes(raw: Tables, head: pd.DataFrame, mending: Mending, metrics: t
     poor = int(((images["references"] > 0) & (images["references"] < FEW_REFERENCES)).sum())
     if poor:
         notes.append(Note(code="few_references", severity="info", args={"count": poor, "fewer": FEW_REFERENCES}))
-    return tuple(notes)
+    return (*notes, *_edge_notes(images, head, mending))
+
+
+def _edge_notes(images: pd.DataFrame, head: pd.DataFrame, mending: Mending) -> list[Note]:
+    """What happened at the edges: a bound on swaps that can bind, candidates of zeros, and a head that disagrees."""
+    notes = []
+    cells = int(head["cells_high"].iloc[0]) * int(head["cells_wide"].iloc[0])
+    if mending.max_iter < cells:
+        notes.append(Note(code="swaps_limited", args={"most": mending.max_iter, "cells": cells}))
+    if "empty_candidates" in images and images["empty_candidates"].max() > 0:
+        most = int(images["empty_candidates"].max())
+        count = int((images["empty_candidates"] > 0).sum())
+        notes.append(Note(code="empty_candidates", args={"count": count, "most": most}))
+    apart = int(images["agrees"].eq(False).sum()) if "agrees" in images else 0
+    if apart:
+        args: dict[str, JsonValue] = {"count": apart, "gap": float(images["gap"].max())}
+        notes.append(Note(code="disagrees", severity="minor", args=args))
+    return notes

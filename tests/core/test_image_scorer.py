@@ -44,6 +44,19 @@ def test_pictures_are_asked_for_in_batches_and_counted():
     assert (scorer.rows, scorer.heads) == (10, 10)
 
 
+def test_one_logit_stands_for_the_second_of_two_classes():
+    model = Halves()
+    model.head = lambda maps: maps.mean(axis=(2, 3))[:, :1]
+    pixels, given = images(3)
+    z = pixels[:, 0].mean(axis=(1, 2)).astype(np.float64)
+    P = ImageScorer(model).probabilities(given)
+    np.testing.assert_allclose(P[:, 1], 1 / (1 + np.exp(-z)), atol=1e-6)
+    np.testing.assert_allclose(P.sum(axis=1), 1)
+    model.classes = ("a", "b", "c")
+    with pytest.raises(ModelError, match="1 logits, the spec has 3 classes"):
+        ImageScorer(model).probabilities(given)
+
+
 def test_softmax_of_large_numbers():
     np.testing.assert_allclose(softmax(np.array([[1e6, 1e6 - np.log(3)]])), [[0.75, 0.25]], atol=1e-9)
 

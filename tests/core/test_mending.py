@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.core.mending import Mending, cosines, mend
+from audit.core.mending import Mending, alive, cosines, mend
 from audit.core.saliency import Batched, Closed, Probe, cells_of, contributions, dips, maps_of
 
 SIZE, D, C = (3, 3), 6, 4
@@ -147,3 +147,20 @@ def test_cosines_of_nothing_are_zero():
 def test_maps_of_cells_round_trip_for_the_head():
     cells = np.arange(18, dtype=np.float32).reshape(1, 9, 2)
     np.testing.assert_array_equal(cells_of(maps_of(cells, SIZE)), cells)
+
+
+@pytest.mark.parametrize("selection", ["paper", "joint"])
+def test_candidates_of_zeros_are_never_swapped_in(selection):
+    """A cell of zeros would take the wrong class away at once; it is no look-alike of anything."""
+    head = Probe(True, np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 0.1]), ())
+    cells = np.tile(np.array([1.0, 0.5], dtype=np.float32), (9, 1))
+    pool = np.zeros((4, 2), dtype=np.float32)
+    pool[2:] = [0.2, 0.9]
+    likeness = cosines(cells, pool)
+    assert alive(likeness).tolist() == [False, False, True, True]
+    settings = Mending(m=4, selection=selection, reuse_candidates=True)
+    closed = Closed(cells, contributions(pool, head, 9), head)
+    answer = mend(closed, likeness, KEEP, 0, 1, settings, np.random.default_rng(0))
+    assert answer.status == "converged"
+    assert {edit.candidate for edit in answer.edits} <= {2, 3}
+    assert alive(np.zeros((9, 4))).all(), "a picture of zeros says nothing of the candidates"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.core.images import NamedParts
+from audit.core.images import ImageScorer, NamedParts
 from audit.core.mending import Mending
 from audit.core.method import Context
 from audit.methods.saliency_partition import SaliencyPartition
@@ -188,3 +188,59 @@ def test_pictures_of_which_no_part_is_known_do_not_count():
     table = some["saliency_part_frequency"]
     assert (table.loc[table["region"].isna() & table["true"].isna(), "n"] == mended.sum()).all()
     assert 0 < mended.sum() < len(known)
+
+
+def codes(found):
+    return {note.code: note for note in found.notes}
+
+
+def test_what_happens_at_the_edges_is_said():
+    inputs = noisy(1)
+    plain = codes(ran(inputs))
+    assert not {"swaps_limited", "empty_candidates", "disagrees"} & set(plain)
+    limited = codes(ran(inputs, mending=Mending(max_iter=2)))["swaps_limited"]
+    assert limited.args == {"most": 2, "cells": 16}
+
+
+def test_reference_cells_of_zeros_are_counted_and_left_out():
+    """Class b: a bright second number in each cell but the first, which is black."""
+    model = ToyImageModel(np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]), ("a", "b"))
+    like_b = np.zeros((1, 8, 8), dtype=np.float32)
+    like_b[0, ::2, 1::2] = 1.0
+    like_b[0, :2, :2] = 0.0
+    misread = np.zeros((1, 8, 8), dtype=np.float32)
+    misread[0, ::2, ::2], misread[0, ::2, 1::2] = 1.0, 0.25
+    found = ran(toy_image_inputs(model, np.stack([misread, like_b]), ["b", "b"]), mending=Mending(m=16))
+    edits = found.tables["saliency_edits"]
+    assert found.tables["saliency_images"]["empty_candidates"].tolist() == [1]
+    assert not ((edits["reference_row"] == 0) & (edits["reference_column"] == 0)).any()
+    assert codes(found)["empty_candidates"].args == {"count": 1, "most": 1}
+
+
+class Wobbling(ToyImageModel):
+    """A head that depends on how many maps it is given, as no head should."""
+
+    def head(self, maps):
+        return super().head(maps) + (np.float32(1e-2) if len(maps) == 1 and self.late else np.float32(0))
+
+    late = False
+
+
+def test_a_head_that_disagrees_with_the_closed_form_is_reported_by_the_size_of_the_gap():
+    inputs = noisy(1)
+    first = inputs.images.model.model
+    model = Wobbling(first.weight, first.classes)
+    scorer = replace(inputs.images, model=ImageScorer(model, 16))
+    method, context = SaliencyPartition(), Context(inputs=replace(inputs, images=scorer), rng=np.random.default_rng(0))
+    (part,) = method.parts(inputs, 1000)
+    probed = method._probed(context, np.arange(3))
+
+    def late(*_):
+        object.__setattr__(model, "late", True)
+        return probed
+
+    object.__setattr__(method, "_probed", late)
+    found = method.merge(inputs, [method.run(context, part)])
+    note = codes(found)["disagrees"]
+    assert note.args["gap"] == pytest.approx(1e-2, rel=1e-2)
+    assert note.args["count"] == len(found.tables["saliency_images"])
