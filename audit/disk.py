@@ -33,6 +33,7 @@ FAULTS = {
 }
 """What a disk may refuse, in words, and what to do about it."""
 
+SEMAPHORES = Path("/dev/shm")  # noqa: S108 - where Linux keeps them
 UNLOCKABLE = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 """What a file system says that has no locks."""
 
@@ -148,10 +149,33 @@ def _locked(folder: Path) -> int:
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }
+    _sweep(path)
     with suppress(OSError):  # on a full disk the lock holds all the same, without a name
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(mine).encode("utf-8"), 0)
     return handle
+
+
+def _sweep(path: Path) -> None:
+    """Removes the semaphores of the process that had this lock and was killed with all that it had started.
+
+    Its pool had them, under the names that joblib gives those of all pools; nothing else tells whose they are.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        last = json.loads(path.read_bytes())
+        if last["host"] == socket.gethostname() and not _alive(int(last["pid"])):
+            for semaphore in SEMAPHORES.glob(f"sem.loky-{int(last['pid'])}-*"):
+                semaphore.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _same(handle: int, path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Options that several commands share, and what they stand for."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -27,6 +28,24 @@ def overrides(command: F) -> F:
     return click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the spec; recorded."
     )(command)
+
+
+def pseudonym_key(command: F) -> F:
+    """Adds `--pseudonym-key-file` and `--pseudonym-key-env`."""
+    command = click.option(
+        "--pseudonym-key-env", "key_variable", metavar="NAME", help="The same, in this environment variable."
+    )(command)
+    return click.option(
+        "--pseudonym-key-file",
+        "key_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The key of the pseudonyms that `data.pseudonymise` asks for.",
+    )(command)
+
+
+def frozen(command: F) -> F:
+    """Adds `--frozen`."""
+    return click.option("--frozen", is_flag=True, help="Refuse all that is not as in the lock (`audit lock`).")(command)
 
 
 def allow(*, allow_pickle: bool, allow_code: bool, types: tuple[str, ...]) -> "Allow":
