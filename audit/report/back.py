@@ -1,6 +1,7 @@
 """What comes after the results: methods, limits, record, appendices."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from audit.core.evidence import Evidence, Metric
 from audit.core.finding import Gate
@@ -42,9 +43,11 @@ def methods(source: Source) -> Iterator[Block]:
             )
         else:
             yield Para("The method gives no description of itself.")
+        told: list[Grid] = []
         for record in records:
             yield from _settings(source, record)
-            yield from _choices(source, record)
+            for grid in _choices(source, record):
+                yield from _unlike(grid, told)
     if source.manifest.cites:
         yield Heading("References", anchor="references")
         yield Bullets(source.manifest.cites)
@@ -92,7 +95,19 @@ def _settings(source: Source, record: Evidence) -> Iterator[Block]:
         yield Para(f"Settings of {record.id}: {told}.", "small")
 
 
-def _choices(source: Source, record: Evidence) -> Iterator[Block]:
+def _unlike(grid: Grid, told: list[Grid]) -> Iterator[Block]:
+    """The choices of one task; of a second one of the same kind, those that differ from the first."""
+    told.append(grid)
+    rows = tuple(row for row in grid.rows if grid is told[0] or row not in told[0].rows)
+    if rows:
+        yield replace(grid, rows=rows)
+    if grid is not told[0]:
+        others = "The other choices" if rows else "The choices"
+        ids = [one.name.removeprefix("choices-") for one in (grid, told[0])]
+        yield Para(f"{others} of {ids[0]} are those of {ids[1]}.", "small")
+
+
+def _choices(source: Source, record: Evidence) -> Iterator[Grid]:
     """The choices where a paper is silent; those that the user changed are marked."""
     frame = source.table(record, "choices")
     if frame is None or "choice" not in frame:
@@ -170,7 +185,20 @@ def integrity(source: Source) -> Iterator[Block]:
         yield Grid(
             "Packages that the numbers depend on", (Column("Package"), Column("Version")), packages, name="packages"
         )
+    yield from _attached(source)
     yield from _keys(source)
+
+
+def _attached(source: Source) -> Iterator[Block]:
+    rows = tuple(
+        (Cell(f.name, "code"), Cell(f.description), Cell(text.count(len(f.data)), "number"), Cell(f.sha256, "code"))
+        for f in source.files
+    )
+    if rows:
+        columns = (Column("File"), Column("What it holds"), Column("Bytes", numeric=True), Column("SHA-256"))
+        note = "Tables with a row per person are not attached. In CSV, an apostrophe stands before text that a "
+        note += "spreadsheet might compute."
+        yield Grid("Files attached to this PDF", columns, rows, note, name="attached")
 
 
 def _keys(source: Source) -> Iterator[Block]:
@@ -212,8 +240,10 @@ def register(source: Source) -> Iterator[Block]:
     if rows:
         if source.paged:
             twice = len(source.given) < len(source.records)
-            told = "Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json"
-            yield Para(f"{told}{'; those of a remedied model stand in the last two only' if twice else ''}.")
+            told = (
+                "Numbers per feature and region stand in S8 and S9, in the HTML report, results.json and register.csv"
+            )
+            yield Para(f"{told}{'; those of a remedied model stand in the last three only' if twice else ''}.")
         yield _register(source, rows)
 
 
@@ -234,6 +264,9 @@ def _row(source: Source, record: Evidence, metric: Metric, view: GateView | None
     )
 
 
+REGISTER_ROWS = 300
+"""Rows of the register on paper: eight pages, of which each row costs eight milliseconds."""
+
 REGISTER = (
     ("Metric", False),
     ("Measured on", False),
@@ -247,11 +280,16 @@ REGISTER = (
 
 def _register(source: Source, rows: list[tuple[Cell, ...]]) -> Grid:
     columns = tuple(Column(label, numeric=number) for label, number in REGISTER)
-    note, most = "", limit(source) * 5
+    note, most = "", REGISTER_ROWS if source.paged else limit(source) * 5
     if len(rows) > most:
         # What fails or is in doubt comes first, so that cutting never hides it.
         urgent = {OUTCOMES[outcome].word: i for i, outcome in enumerate(("fail", "unsure", "no_evidence", "pass"))}
         total = len(rows)
         rows = sorted(rows, key=lambda row: urgent.get(row[-1].text, 9))[:most]
-        note = f"{text.count(most)} of {text.count(total)} rows are shown, gated ones first; results.json has all."
+        where = "register.csv, which is attached to this file, has" if source.files else "results.json has"
+        note = (
+            f"{text.count(most)} of {text.count(total)} rows are shown, what fails or is in doubt first; {where} all."
+        )
+    if source.paged:  # the bars stand in S1 beside the gates; here they would take the room of the places
+        columns, rows = (*columns[:5], columns[6]), [(*row[:5], row[6]) for row in rows]
     return Grid("Register of all numbers", columns, tuple(rows), note, tool=True, name="register")

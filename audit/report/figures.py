@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 WIDTH = 640.0
 
@@ -158,6 +159,7 @@ def square(
     """The unit square with its diagonal: a curve (joined) or points with intervals."""
     left, top, side = 58.0, 12.0, 250.0
     width, height = 330.0, top + side + 46
+    points = [p for p in points if isfinite(p.x) and isfinite(p.y)]  # a curve of one class is defined nowhere
 
     def x(value: float) -> float:
         return r(left + side * min(max(value, 0.0), 1.0))
@@ -172,7 +174,7 @@ def square(
         if p.low is not None and p.high is not None
     ]
     path = " ".join(f"{x(p.x):g},{y(p.y):g}" for p in points)
-    if joined:
+    if joined and points:
         marks.append(Mark("polyline", "curve", points=path))
     else:
         marks += [Mark("circle", "point", x(p.x), y(p.y), 4) for p in points]

@@ -1,16 +1,14 @@
 """What is inside the PDF besides its pages: attached files, description, profile of colours, settings of the reader."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from hashlib import md5
 from typing import Any
 
-from audit.core.base import sha256
 from audit.report.blocks import Report
 from audit.report.csv_files import register_csv, table_csv
 from audit.report.press import Press
-from audit.report.source import Source
+from audit.report.source import Attached, Source
 from audit.report.tables import PRINTED_ROWS
 from audit.report.topics import ROWS_ONLY
 from audit.report.xmp import Variant, packet
@@ -20,23 +18,6 @@ EPOCH = "1980-01-01"
 
 LARGEST = 100_000
 """Rows of the largest table that is attached; a larger one stays in the bundle."""
-
-
-@dataclass(frozen=True)
-class Attached:
-    """A file inside the PDF."""
-
-    name: str
-    data: bytes
-    media_type: str
-    relationship: str
-    description: str
-    day: str
-
-    @property
-    def sha256(self) -> str:
-        """The digest that S21 prints."""
-        return sha256(self.data)
 
 
 def attached(source: Source) -> list[Attached]:
@@ -72,7 +53,7 @@ def _tables(source: Source, day: str) -> Iterator[Attached]:
                 )
 
 
-def complete(press: Press, report: Report, source: Source, files: Sequence[Attached], variant: Variant) -> None:
+def complete(press: Press, report: Report, source: Source, variant: Variant) -> None:
     """Adds to the printed pages all that makes them an archivable and accessible file."""
     import pydyf
 
@@ -109,7 +90,7 @@ def complete(press: Press, report: Report, source: Source, files: Sequence[Attac
             "OutputIntents": pydyf.Array([intent]),
         }
     )
-    _attach(pdf, files)
+    _attach(pdf, source.files)
 
 
 def _attach(pdf: Any, files: Sequence[Attached]) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -49,12 +50,13 @@ def pdf(bundle: Bundle) -> bytes:
         AuditError: a library that draws text is missing; the message names the packages.
     """
     source = Source(bundle, paged=True, shown=drawable())
+    source = replace(source, files=tuple(attached(source)))
     report = build(source)
     as_of = source.manifest.as_of
     markup = paged_html(report, drawable(), f"{as_of}T00:00:00Z" if as_of else "")
     with _bundled_fonts(), _own_collection():
         press = printed(markup, variant_of(source))
-        complete(press, report, source, attached(source), variant_of(source))
+        complete(press, report, source, variant_of(source))
         return press.pdf.finish(report.payload[:32].encode("ascii"))
 
 

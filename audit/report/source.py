@@ -8,12 +8,31 @@ from typing import Any
 import pandas as pd
 
 from audit.bundle import Bundle
+from audit.core.base import sha256
 from audit.core.evidence import Evidence, Metric
 from audit.core.finding import Finding
 from audit.core.manifest import Manifest
 from audit.core.waiver import Waiver
 from audit.report.text import visible
 from audit.report.words import Words, words_of
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A file inside the PDF."""
+
+    name: str
+    data: bytes
+    media_type: str
+    relationship: str
+    description: str
+    day: str
+
+    @property
+    def sha256(self) -> str:
+        """The digest that S21 prints."""
+        return sha256(self.data)
+
 
 REMEDIES = "remedies."
 """What the ids of remedies begin with."""
@@ -26,11 +45,13 @@ class Source:
     Attributes:
         shown: the code points that can be drawn, None for all.
         paged: the result is printed, so long tables are cut short.
+        files: what is attached to the PDF; none where there is no PDF to attach it to.
     """
 
     bundle: Bundle
     paged: bool = False
     shown: frozenset[int] | None = None
+    files: tuple[Attached, ...] = ()
 
     @cached_property
     def manifest(self) -> Manifest:

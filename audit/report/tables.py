@@ -93,7 +93,11 @@ def generic_table(
         tuple(_cell(value, show, column.numeric) for value, show, column in zip(row, shows, columns, strict=True))
         for row in drawn.itertuples(index=False, name=None)
     )
-    return Grid(wording.caption(name), columns, rows, _rest(len(frame), most, source.path(record, name)), name=name)
+    place = source.path(record, name)
+    copy = f"{record.id}.{name}.csv"
+    if keep is None and any(file.name == copy for file in source.files):
+        place = f"{place}, and attached to this file as {copy}"
+    return Grid(wording.caption(name), columns, rows, _rest(len(frame), most, place), name=name)
 
 
 INTERVAL = "95\u00a0% interval"
@@ -155,20 +159,19 @@ def limit(source: Source) -> int:
 
 
 def definitions(source: Source) -> Grid | None:
-    """What each metric of the report means."""
+    """What each metric of the report means; kinds that mean the same by it stand in one row."""
     seen: dict[tuple[str, str], tuple[Words, Metric]] = {}
     for record in source.records:
         wording = source.words(record)
         for metric in record.metrics:
             seen.setdefault((wording.kind, metric.name), (wording, metric))
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for wording, metric in seen.values():
+        said = wording.definition(metric.name) or "The method gives no definition."
+        alike.setdefault((wording.label(metric.name), said, metric.unit or text.ABSENT), []).append(wording.title)
     rows = tuple(
-        (
-            Cell(wording.label(metric.name)),
-            Cell(wording.title),
-            Cell(wording.definition(metric.name) or "The method gives no definition."),
-            Cell(metric.unit or text.ABSENT),
-        )
-        for wording, metric in seen.values()
+        (Cell(label), Cell("; ".join(dict.fromkeys(titles))), Cell(said), Cell(unit))
+        for (label, said, unit), titles in alike.items()
     )
     columns = (Column("Metric"), Column("From"), Column("Meaning"), Column("Unit"))
     return Grid("Metrics and their meaning", columns, rows, name="definitions") if rows else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, Literal
-from xml.sax.saxutils import escape
+from xml.sax import saxutils
 
 from audit.core.base import sha256
 from audit.report.blocks import Report
@@ -107,10 +107,15 @@ def _ours(report: Report, source: Source) -> dict[str, str | list[str]]:
     }
 
 
+def escape(text: str) -> str:
+    """Text for the packet, which is not compressed: what ends an object of the file must not stand in it."""
+    return saxutils.escape(visible(text), {"endstream": "&#101;ndstream", "endobj": "&#101;ndobj"})
+
+
 def _value(given: str | list[str]) -> str:
     if isinstance(given, str):
-        return escape(visible(given))
-    return "<rdf:Bag>" + "".join(f"<rdf:li>{escape(visible(item))}</rdf:li>" for item in given) + "</rdf:Bag>"
+        return escape(given)
+    return "<rdf:Bag>" + "".join(f"<rdf:li>{escape(item)}</rdf:li>" for item in given) + "</rdf:Bag>"
 
 
 def _schemas() -> Iterator[str]:

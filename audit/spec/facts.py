@@ -33,7 +33,7 @@ def spec_facts(spec: Spec, schema: FeatureSchema) -> Facts:
         "regions": [{"name": region.name, "text": region_text(region)} for region in spec.regions],
         "counterfactuals": {name: settings(generator) for name, generator in spec.counterfactuals.items()},
         "methods": [{"id": m.task_id, "kind": m.kind, "settings": settings(m)} for m in spec.methods],
-        "report": {"formats": list(spec.report.formats), "template": spec.report.template},
+        "report": {"formats": list(spec.report.formats), "pdf": spec.report.pdf, "template": spec.report.template},
     }
 
 

@@ -150,6 +150,7 @@ class ReportSpec(Frozen):
 
     Attributes:
         formats: the files that are made.
+        pdf: what the PDF follows: a-3a is PDF/A-3a and PDF/UA-1, a-4f is PDF/A-4f and PDF/UA-2 (PDF 2.0).
         template: the look.
         opinion: the auditor's opinion; without it the report says that none was issued.
         crosswalk: the laws and standards that are set beside the evidence, by their ids; all where it is absent.
@@ -157,6 +158,7 @@ class ReportSpec(Frozen):
 
         narrative: what the organisation says of a section, as Markdown files relative to the spec, by its id (S2).
     formats: Annotated[tuple[Literal["html", "pdf"], ...], Field(min_length=1)] = ("html", "pdf")
+    pdf: Literal["a-3a", "a-4f"] = "a-3a"
     template: Literal["standard"] = "standard"
     opinion: Opinion | None = None
     crosswalk: tuple[Text, ...] | None = None

@@ -219,8 +219,8 @@ def test_what_paper_leaves_out_is_said(remedied: Bundle) -> None:
     printed = build(Source(remedied, paged=True))
     (register,) = (section for section in printed.sections if section.id == "C")
     said = [block.text for block in register.blocks if isinstance(block, Para)]
-    place = "Numbers per feature and region stand in S8 and S9, in the HTML report and in results.json"
-    assert said == [f"{place}; those of a remedied model stand in the last two only."]
+    place = "Numbers per feature and region stand in S8 and S9, in the HTML report, results.json and register.csv"
+    assert said == [f"{place}; those of a remedied model stand in the last three only."]
     (grid,) = (block for block in register.blocks if isinstance(block, Grid))
     assert ("performance@ct: AUC", "remedied model") in {(row[0].text, row[1].text) for row in grid.rows}
 

@@ -48,7 +48,7 @@ def test_the_facts_of_the_design(load, example):
         "id": "flex", "kind": "flex",
         "settings": {"kind": "flex", "from": "flips", "min_change": 0.0, "regions": "all"},
     }  # fmt: skip
-    assert facts["report"] == {"formats": ["html", "pdf"], "template": "standard"}
+    assert facts["report"] == {"formats": ["html", "pdf"], "pdf": "a-3a", "template": "standard"}
 
 
 def test_units_and_orders_of_data_columns_are_shown_with_the_policy(load, example):
