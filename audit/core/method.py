@@ -182,6 +182,11 @@ class Method(Runnable):
     as_given: ClassVar[bool] = False
     """Whether it reads, on the model of a remedy, what it found for the given model, as `given`."""
 
+    columns: ClassVar[tuple[str, ...]] = ()
+    features: ClassVar[tuple[str, ...]] = ()
+    """Settings that name columns of the data, and features of the model: lists, however deep, or keys of mappings.
+    A name that is not there is refused with its line before anything is computed."""
+
     bears_failures: ClassVar[bool] = False
     """Whether it runs although a task that it reads has no result."""
 

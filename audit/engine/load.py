@@ -23,6 +23,7 @@ from audit.core.policy import Policy
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, Table, encode
 from audit.engine.apart import load_apart
+from audit.engine.columns import columns_named, features_named
 from audit.engine.files import Steps, existing, read_rows, read_whole, said
 from audit.engine.given import read_given
 from audit.engine.images import ID as IMAGE_ID
@@ -204,6 +205,7 @@ def _feature_names(loaded: Loaded, evaluate: pd.DataFrame, train: pd.DataFrame |
     named += [(("data", "production_score"), data.production_score)] if data.production_score else []
     named += [(("model", "features", i), name) for i, name in enumerate(loaded.spec.model.features or ())]
     named += [(("data", "columns", name), name) for name in data.columns]
+    named += columns_named(loaded.spec)
     problems = [said(loaded, steps, _unknown(name, known, data.evaluate)) for steps, name in named if name not in known]
     stored = loaded.spec.model.columns_read()
     apart = {data.id, data.production_score, data.target and data.target.column, *data.protected, *stored}
@@ -215,6 +217,12 @@ def _feature_names(loaded: Loaded, evaluate: pd.DataFrame, train: pd.DataFrame |
             for name in needed
             if name not in train.columns and name in known
         ]
+    if data.images is None:
+        problems += [
+            said(loaded, steps, _unknown(name, list(names), "the model", "feature"))
+            for steps, name in features_named(loaded.spec)
+            if name not in names
+        ]
     if problems:
         raise SpecError(problems)
     if data.images is not None:
@@ -224,10 +232,10 @@ def _feature_names(loaded: Loaded, evaluate: pd.DataFrame, train: pd.DataFrame |
     return names
 
 
-def _unknown(name: str, known: list[str], file: str) -> str:
+def _unknown(name: str, known: list[str], file: str, what: str = "column") -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"its columns are {', '.join(known[:12])}"
-    return f"{file} has no column {name!r}; {hint}"
+    hint = f"did you mean {close[0]!r}?" if close else f"its {what}s are {', '.join(known[:12])}"
+    return f"{file} has no {what} {name!r}; {hint}"
 
 
 def _schema(

@@ -82,6 +82,7 @@ class DataQuality(Method):
     near_constant: float = Field(default=0.99, gt=0.5, lt=1)
     drift_index: float = Field(default=0.25, gt=0)
 
+    columns: ClassVar[tuple[str, ...]] = ("by",)
     uses: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     cites: ClassVar[tuple[str, ...]] = (
         "Kaufman, Rosset, Perlich, Stitelman: Leakage in data mining, ACM TKDD 6 (2012)",

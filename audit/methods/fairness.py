@@ -92,6 +92,7 @@ class Fairness(Method):
     proxy_rows: int = Field(default=2000, ge=100)
 
     needs: ClassVar[frozenset[Need]] = frozenset({"policy"})
+    columns: ClassVar[tuple[str, ...]] = ("by", "intersections")
     uses: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn")
     cites: ClassVar[tuple[str, ...]] = (
         "Hardt, Price, Srebro: Equality of opportunity in supervised learning, NeurIPS 2016",

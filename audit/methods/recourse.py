@@ -92,6 +92,8 @@ class Recourse(Method):
     weights: dict[str, Annotated[float, Field(gt=0)]] = {}
 
     needs: ClassVar[frozenset[Need]] = frozenset({"policy"})
+    columns: ClassVar[tuple[str, ...]] = ("by",)
+    features: ClassVar[tuple[str, ...]] = ("weights",)
     uses: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     cites: ClassVar[tuple[str, ...]] = (
         "Newcombe: Interval estimation for the difference between independent proportions, Statist. Med. 17 (1998)",

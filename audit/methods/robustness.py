@@ -87,6 +87,7 @@ class Robustness(Method):
     seeds: int = Field(default=5, ge=0, le=50)
     from_: str | None = Field(default=None, alias="from")
 
+    features: ClassVar[tuple[str, ...]] = ("keep", "round")
     needs: ClassVar[frozenset[Need]] = frozenset({"model"})
     cites: ClassVar[tuple[str, ...]] = ("Pawelczyk et al.: Probabilistically robust recourse, ICLR 2023",)
 
