@@ -28,11 +28,12 @@ from audit.core.waive import waive
 from audit.disk import LOCK, faults, hold
 from audit.draft import STAGE, Draft
 from audit.engine.execute import evaluated_rows, runnable, task_rng
-from audit.engine.files import existing, said
+from audit.engine.files import said
 from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository, system
 from audit.engine.schedule import Schedule, submit_to
+from audit.engine.texts import Texts, read_texts
 from audit.engine.workers import Here, pool, run_remote, stop
 from audit.report import export, render
 from audit.report.diff import CHANGES, diff
@@ -85,27 +86,27 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
     options, progress, out = options or Options(), progress or Quiet(), Path(out)
     begun = time.time()
     loaded = load_spec(Path(spec), options.overrides)
-    _opinion_text(loaded)  # a missing file is said before the work, not after it
+    texts = read_texts(loaded)  # a missing file is said before the work, not after it
     _check_output(out, loaded)
     _check_previous(out, options.against)
     with hold(out):
         bundle = Draft(out)
         bundle.begin()
-        outcome = _run(bundle, loaded, options, progress)
+        outcome = _run(bundle, loaded, texts, options, progress)
         bundle.write("run.json", pretty_json(_run_record(begun)))
         bundle.commit()
     return outcome
 
 
-def _run(bundle: Draft, loaded: Loaded, options: Options, progress: Progress) -> Outcome:
+def _run(bundle: Draft, loaded: Loaded, texts: Texts, options: Options, progress: Progress) -> Outcome:
     """The audit, with all its files, in a bundle that is not yet in place."""
     with threadpool_limits(1):
         loading = load_inputs(loaded, options.allow, alone=options.alone)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
         wanted = _wanted(plan, options.only)
     evidence = compute(bundle, loaded, loading, plan, wanted, options, progress)
-    records = (_spec_evidence(loaded, loading, bundle), *evidence.values())
-    return _conclude(bundle, loaded, loading, plan, records, options)
+    records = (_spec_evidence(loaded, loading, texts, bundle), *evidence.values())
+    return _conclude(bundle, loaded, loading, texts, plan, records, options)
 
 
 def compute(
@@ -209,19 +210,25 @@ def _sample(plan: Plan, loaded: Loaded, loading: Loading, bundle: Bundle, progre
     progress.end(task.id, "ok")
 
 
-def _spec_evidence(loaded: Loaded, loading: Loading, bundle: Bundle) -> Evidence:
+def _spec_evidence(loaded: Loaded, loading: Loading, texts: Texts, bundle: Bundle) -> Evidence:
     """What spec and data say of each other, as evidence of its own."""
-    notes = (*spec_notes(loaded.spec, loading.inputs.schema), *loading.notes)
+    notes = (*spec_notes(loaded.spec, loading.inputs.schema), *loading.notes, *texts.notes())
     key = spec_key(loaded.text, loaded.overrides, notes)
     return bundle.put("spec", "spec", key, Result(notes=notes))
 
 
 def _conclude(
-    bundle: Draft, loaded: Loaded, loading: Loading, plan: Plan, records: Sequence[Evidence], options: Options
+    bundle: Draft,
+    loaded: Loaded,
+    loading: Loading,
+    texts: Texts,
+    plan: Plan,
+    records: Sequence[Evidence],
+    options: Options,
 ) -> Outcome:
     """Judges the gates, writes results, manifest and report."""
     findings = [*(judge_gate(gate, records) for gate in loaded.spec.gates), *note_findings(records)]
-    opinion = _opinion(loaded, findings)
+    opinion = _opinion(loaded, texts, findings)
     if opinion["status"] == "refused":
         args = {"word": opinion["word"], "strongest": opinion["strongest"], "reason": opinion["reason"]}
         findings.append(Finding(id="F-OPINION", code="opinion_refused", severity="critical", outcome="fail", args=args))
@@ -236,9 +243,10 @@ def _conclude(
         "findings": [finding.model_dump(mode="json") for finding in findings],
     }
     bundle.write("results.json", pretty_json(results))
+    texts.check(bundle)
     bundle.drop_parts()
     bundle.prune({record.key for record in records})
-    manifest = bundle.write_manifest(_manifest(loaded, loading, plan, audit, opinion, options))
+    manifest = bundle.write_manifest(_manifest(loaded, loading, texts, plan, audit, opinion, options))
     if options.against is not None:
         bundle.write(CHANGES, pretty_json(diff(Bundle(options.against), bundle).undated().model_dump(mode="json")))
         manifest = bundle.write_manifest(manifest)
@@ -260,15 +268,7 @@ def exit_code(records: Sequence[Evidence], findings: Sequence[Finding]) -> Liter
     return 1 if any(finding.fails for finding in findings) else 0
 
 
-def _opinion_text(loaded: Loaded) -> str:
-    """The auditor's reasons, in Markdown."""
-    given = loaded.spec.report.opinion
-    if given is None or given.text is None:
-        return ""
-    return existing(loaded, ("report", "opinion", "text"), given.text).read_text(encoding="utf-8")
-
-
-def _opinion(loaded: Loaded, findings: Sequence[Finding]) -> dict[str, Any]:
+def _opinion(loaded: Loaded, texts: Texts, findings: Sequence[Finding]) -> dict[str, Any]:
     """The auditor's opinion, refused where its word is stronger than the findings support."""
     strongest, reason = strongest_opinion(findings)
     given = loaded.spec.report.opinion
@@ -276,14 +276,20 @@ def _opinion(loaded: Loaded, findings: Sequence[Finding]) -> dict[str, Any]:
         return {"word": None, "by": "", "text": "", "status": "none", "strongest": strongest, "reason": reason}
     strength: dict[OpinionWord, int] = {"unqualified": 2, "qualified": 1, "adverse": 0, "disclaimer": 0}
     status = "refused" if strength[given.word] > strength[strongest] else "issued"
-    text = _opinion_text(loaded)
+    text = texts.opinion.text if texts.opinion else ""
     return {
         "word": given.word, "by": given.by, "text": text, "status": status, "strongest": strongest, "reason": reason,
     }  # fmt: skip
 
 
 def _manifest(
-    loaded: Loaded, loading: Loading, plan: Plan, audit: dict[str, Any], opinion: dict[str, Any], options: Options
+    loaded: Loaded,
+    loading: Loading,
+    texts: Texts,
+    plan: Plan,
+    audit: dict[str, Any],
+    opinion: dict[str, Any],
+    options: Options,
 ) -> Manifest:
     inputs, spec = loading.inputs, loaded.spec
     works = [runnable(task) for task in plan.tasks if task.family != "sample"]
@@ -293,6 +299,7 @@ def _manifest(
     facts |= {
         "audit": audit,
         "opinion": opinion,
+        **texts.facts(),
         "waivers": [waiver.model_dump(mode="json") for waiver in spec.waivers],
         "crosswalk": None if spec.report.crosswalk is None else list(spec.report.crosswalk),
         "schema": [feature.model_dump(mode="json") for feature in inputs.schema.features],

@@ -1,8 +1,9 @@
 """What people wrote for the report: the opinion and the narrative, read and checked before the work."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -11,6 +12,7 @@ from audit.core.base import sha256
 from audit.core.errors import SpecError
 from audit.core.evidence import Note
 from audit.engine.files import Steps, existing, said
+from audit.engine.look import Kept, read_look
 from audit.report.markdown import Read, read
 from audit.report.narrative import wrong
 from audit.report.source import Source
@@ -38,22 +40,25 @@ class Texts:
 
     Attributes:
         narrative: by the section that each stands in.
+        look: the template of the report, where it is not that of this tool.
     """
 
     opinion: Text | None
     narrative: Mapping[str, Text]
+    look: Kept | None = None
 
     @property
     def all(self) -> tuple[Text, ...]:
         """Each of them once."""
         return tuple(dict.fromkeys([*([self.opinion] if self.opinion else []), *self.narrative.values()]))
 
-    def facts(self) -> dict[str, dict[str, str]]:
-        """The narrative as the manifest holds it, so that the report needs the bundle only."""
-        return {
+    def facts(self) -> dict[str, Any]:
+        """Narrative and template as the manifest holds them, so that the report needs the bundle only."""
+        told = {
             section: {"file": given.file, "sha256": sha256(given.text.encode("utf-8")), "text": given.text}
             for section, given in self.narrative.items()
         }
+        return {"narrative": told, "template": self.look.facts() if self.look else None}
 
     def notes(self) -> tuple[Note, ...]:
         """A note for each text in which numbers were typed that no evidence stands behind."""
@@ -92,7 +97,7 @@ def read_texts(loaded: Loaded) -> Texts:
     problems = [line for given in texts.all for line in _problems(loaded, given)]
     if problems:
         raise SpecError(problems)
-    return texts
+    return replace(texts, look=read_look(loaded))
 
 
 def _read(loaded: Loaded, steps: Steps, name: str) -> Text:

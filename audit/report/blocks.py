@@ -217,7 +217,33 @@ class GateStrip:
     more: int = 0
 
 
-Block = Grid | Facts | Para | Callout | Prose | Bullets | Code | Heading | FindingCards | GateStrip | Figure
+@dataclass(frozen=True)
+class Fragment:
+    """HTML of a template of the organisation, read and written anew by `markup`; `name` says whose it is."""
+
+    markup: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look of the organisation's own; all HTML in it is that of `logo` and `markup`.
+
+    Attributes:
+        style, paged_style: CSS of its colours, for screens and for paper.
+        places: what it adds, or puts in place of a line, by place.
+        sections: id, title, the section before, and content of each section of its own.
+    """
+
+    name: str
+    logo: str
+    style: str
+    paged_style: str
+    places: Mapping[str, str]
+    sections: tuple[tuple[str, str, str, str], ...]
+
+
+Block = Fragment | Grid | Facts | Para | Callout | Prose | Bullets | Code | Heading | FindingCards | GateStrip | Figure
 
 
 @dataclass(frozen=True)
@@ -270,6 +296,7 @@ class Report:
 
     Attributes:
         portions: the one list that both the contents and the headings are made of.
+        look: the look of the organisation, where the spec names one.
     """
 
     id: str
@@ -279,6 +306,7 @@ class Report:
     tool: str
     cover: Cover
     portions: tuple[Portion, ...] = ()
+    look: Look | None = None
     badges: Sequence[Badge] = field(default_factory=tuple)
 
     @property

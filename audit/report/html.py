@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from audit.report.blocks import Report
+from audit.report.blocks import Look, Report
 from audit.report.markdown import drawn
 from audit.report.source import Source
 from audit.report.text import visible
@@ -23,11 +23,12 @@ FACES = (
 
 def html(source: Source) -> str:
     """The report of a bundle as one self-contained HTML file."""
-    style, script = screen_style(), asset("report.js")
+    report = build(source)
+    style, script = screen_style(report.look), asset("report.js")
     template = environment(source.shown).get_template("report.j2")
     return str(
         template.render(
-            report=build(source),
+            report=report,
             paged=False,
             created="",
             style=trusted(style),
@@ -43,16 +44,17 @@ def paged_html(report: Report, shown: frozenset[int], created: str) -> str:
     return str(template.render(report=report, paged=True, created=created, style="", script="", policy=""))
 
 
-def screen_style() -> str:
+def screen_style(look: Look | None = None) -> str:
     """All CSS of the HTML file, fonts included; it never holds the end of its own element."""
     faces = "".join(_face(*face) for face in FACES)
-    return (faces + asset("report.css") + asset("screen.css")).replace("</", "<\\/")
+    own = look.style if look else ""
+    return (faces + asset("report.css") + asset("screen.css") + own).replace("</", "<\\/")
 
 
-def paged_style() -> str:
+def paged_style(look: Look | None = None) -> str:
     """All CSS of the PDF; its fonts come from the bundled folder by name."""
     widths = "".join(f".w{share} {{ width: {share}%; }}\n" for share in range(1, 101))
-    return asset("report.css") + asset("paged.css") + widths
+    return asset("report.css") + asset("paged.css") + widths + (look.paged_style if look else "")
 
 
 def content_policy(style: str, script: str) -> str:
@@ -101,6 +103,7 @@ def environment(shown: frozenset[int] | None) -> Any:
     environment.filters.update(
         kind=lambda block: type(block).__name__,
         slug=slug,
+        markup=trusted,
         prose=lambda block: trusted(drawn(block.markdown, block.said, shown)),
     )
     return environment

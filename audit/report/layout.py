@@ -1,13 +1,13 @@
 """Which section a piece of evidence belongs to, and why a section is empty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import yaml
 
 from audit.report import text
-from audit.report.blocks import Block, Para, Portion, Section
+from audit.report.blocks import Block, Fragment, Look, Para, Portion, Section
 from audit.report.source import Source
 from audit.report.words import Words, kinds_of, words_of
 from audit.resources import folder
@@ -55,6 +55,30 @@ def portions(
         sections.sort(key=lambda section: not section.blocks)
         built.append(Portion(title, tuple(sections)))
     return tuple(built)
+
+
+def dressed(portions: Sequence[Portion], look: Look) -> tuple[Portion, ...]:
+    """The portions with what a template adds to them; what was there stays."""
+    ours: dict[str, list[Section]] = {}
+    for id_, title, after, markup in look.sections:
+        ours.setdefault(after, []).append(Section(id_, title, (Fragment(markup, look.name),)))
+    built = []
+    for portion in portions:
+        sections: list[Section] = []
+        for section in portion.sections:
+            sections += [_framed(section, look), *ours.get(section.id, ())]
+        built.append(replace(portion, sections=tuple(sections)))
+    return tuple(built)
+
+
+def _framed(section: Section, look: Look) -> Section:
+    before, after = (
+        tuple(Fragment(look.places[place], look.name) for place in (f"{section.id}.{end}",) if place in look.places)
+        for end in ("start", "end")
+    )
+    if not before + after:
+        return section
+    return replace(section, blocks=before + (section.blocks or (Para(section.absent),)) + after, absent="")
 
 
 def section_of(wording: Words) -> str:

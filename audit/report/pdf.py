@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 
 from audit.bundle import Bundle
 from audit.core.errors import AuditError
+from audit.report.blocks import Look
 from audit.report.finish import attached, complete
 from audit.report.html import asset, paged_html, paged_style
 from audit.report.parts import PART, parts
@@ -55,21 +56,23 @@ def pdf(bundle: Bundle) -> bytes:
     as_of = source.manifest.as_of
     markup = paged_html(report, drawable(), f"{as_of}T00:00:00Z" if as_of else "")
     with _bundled_fonts(), _own_collection():
-        press = printed(markup, variant_of(source))
+        press = printed(markup, variant_of(source), look=report.look)
         complete(press, report, source, variant_of(source))
         return press.pdf.finish(report.payload[:32].encode("ascii"))
 
 
-def printed(markup: str, variant: Variant, size: int = PART) -> Press:
+def printed(markup: str, variant: Variant, size: int = PART, look: Look | None = None) -> Press:
     """The pages of some HTML, drawn.
 
     Args:
         size: elements of a part; see `parts`.
+        look: the look of the organisation, which brings its colours.
     """
     weasyprint, fetcher = _weasyprint(), deny_all()
     page = weasyprint.HTML(string=markup, base_url=BASE, url_fetcher=fetcher)
     style, numbers = (
-        weasyprint.CSS(string=css, base_url=BASE, url_fetcher=fetcher) for css in (paged_style(), asset("numbers.css"))
+        weasyprint.CSS(string=css, base_url=BASE, url_fetcher=fetcher)
+        for css in (paged_style(look), asset("numbers.css"))
     )
     press = Press(Setting(weasyprint, fetcher, style, numbers, BASE, VERSIONS[variant]))
     with warnings.catch_warnings():

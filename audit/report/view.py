@@ -11,7 +11,7 @@ from audit.report.diff_blocks import previous
 from audit.report.distances import cid
 from audit.report.groups import data, groups, robustness
 from audit.report.importance import flex
-from audit.report.layout import portions
+from audit.report.layout import dressed, portions
 from audit.report.narrative import told
 from audit.report.rankings import agreement, shap
 from audit.report.recourse import reasons, recourse
@@ -20,6 +20,7 @@ from audit.report.saliency import saliency
 from audit.report.scores import scores
 from audit.report.sheets import sheets
 from audit.report.source import REMEDIES, Source
+from audit.report.template import look
 from audit.report.topics import Layout, Placed, counterfactuals, generic, performance, sample
 
 LAYOUTS: dict[str, Layout] = {
@@ -72,7 +73,8 @@ def build(source: Source) -> Report:
     if blocks["S19"]:
         placed["S19"] = [CHANGES.partition(".")[0]]
     blocks["S20"] = list(crosswalk(source, placed))
-    manifest = source.manifest
+    manifest, own = source.manifest, look(source)
+    whole = portions(source, blocks, {name: tuple(told(source, name)) for name in source.facts("narrative") or ()})
     return Report(
         id=manifest.report_id,
         title=front.title(source),
@@ -80,9 +82,8 @@ def build(source: Source) -> Report:
         payload=manifest.payload,
         tool=" ".join(manifest.tool.get(key, "") for key in ("name", "version")).strip(),
         cover=front.cover(source),
-        portions=portions(
-            source, blocks, {name: tuple(told(source, name)) for name in source.facts("narrative") or ()}
-        ),
+        portions=dressed(whole, own) if own else whole,
+        look=own,
     )
 
 

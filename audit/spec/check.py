@@ -308,8 +308,7 @@ def _waivers(spec: Spec, data: Any) -> Iterator[Problem]:
 
 def _report(spec: Spec, data: Any) -> Iterator[Problem]:
     yield from _twice(spec.report.formats, ("report", "formats"), "format")
-    sections = [section["id"] for portion in _sections() for section in portion["sections"]]
-    told = [name for name in sections if name.startswith("S")]
+    told = [name for name in report_sections() if name.startswith("S")]
     for name in spec.report.narrative:
         if name not in told:
             yield Problem(("report", "narrative", name), unknown("section", name, told))
@@ -321,12 +320,10 @@ def _report(spec: Spec, data: Any) -> Iterator[Problem]:
             yield Problem(("report", "crosswalk", i), unknown("instrument", name, known))
 
 
-def _sections() -> list[dict[str, Any]]:
-    """The sections of the report, in portions."""
-    content: list[dict[str, Any]] = yaml.safe_load(
-        (folder("templates") / "report" / "sections.yaml").read_text("utf-8")
-    )
-    return content
+def report_sections() -> list[str]:
+    """The ids of the sections of the report, in reading order."""
+    content = yaml.safe_load((folder("templates") / "report" / "sections.yaml").read_text("utf-8"))
+    return [section["id"] for portion in content for section in portion["sections"]]
 
 
 def _twice(values: Iterable[Any], path: Path, noun: str, key: str = "") -> Iterator[Problem]:

@@ -151,21 +151,21 @@ class ReportSpec(Frozen):
     Attributes:
         formats: the files that are made.
         pdf: what the PDF follows: a-3a is PDF/A-3a and PDF/UA-1, a-4f is PDF/A-4f and PDF/UA-2 (PDF 2.0).
-        template: the look.
+        template: the look: `standard`, or a folder of your own (docs/templates.md), relative to the spec.
         opinion: the auditor's opinion; without it the report says that none was issued.
         crosswalk: the laws and standards that are set beside the evidence, by their ids; all where it is absent.
     """
-
         narrative: what the organisation says of a section, as Markdown files relative to the spec, by its id (S2).
+
     formats: Annotated[tuple[Literal["html", "pdf"], ...], Field(min_length=1)] = ("html", "pdf")
     pdf: Literal["a-3a", "a-4f"] = "a-3a"
-    template: Literal["standard"] = "standard"
+    template: Text = "standard"
     opinion: Opinion | None = None
     crosswalk: tuple[Text, ...] | None = None
 
+    narrative: dict[str, Text] = {}
 
 class RunSpec(Frozen):
-    narrative: dict[str, Text] = {}
     """How it is computed.
 
     Attributes:

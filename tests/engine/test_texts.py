@@ -1,0 +1,101 @@
+"""Texts of people in a whole audit: refused before the work where that can be known, kept word for word."""
+
+from html import unescape
+
+import credit_case
+import pytest
+import yaml
+
+from audit.bundle import Bundle
+from audit.core.errors import SpecError
+from audit.engine.run import run
+from audit.report import render
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """Runs the case with these texts; what was computed once is kept."""
+    root = tmp_path_factory.mktemp("texts")
+    spec = yaml.safe_load(yaml.safe_dump(credit_case.SPEC))
+    spec |= {"methods": [{"kind": "performance"}], "counterfactuals": {}, "regions": []}
+    path = credit_case.make(root / "case", n=120, spec=spec)
+
+    def audit(texts, opinion=None):
+        changed = yaml.safe_load(path.read_text())
+        changed["report"] = {"formats": ["html"], "narrative": {name: f"{name}.md" for name in texts}}
+        for name, text in texts.items():
+            (path.parent / f"{name}.md").write_bytes(text if isinstance(text, bytes) else text.encode())
+        if opinion is not None:
+            (path.parent / "opinion.md").write_text(opinion)
+            changed["report"]["opinion"] = {"word": "adverse", "by": "A", "text": "opinion.md"}
+        path.write_text(yaml.safe_dump(changed, sort_keys=False))
+        return run(path, root / "out")
+
+    return audit
+
+
+def test_a_text_is_kept_word_for_word_and_the_report_needs_the_bundle_only(audited, tmp_path):
+    text = 'AUC {{ metric("performance.auc") }} on rows.\n'
+    outcome = audited({"S2": text})
+    bundle = Bundle(outcome.out)
+    assert bundle.manifest().facts["narrative"]["S2"]["text"] == text
+    assert "typed_numbers" not in {finding.code for finding in outcome.findings}
+    before = (outcome.out / "report.html").read_text("utf-8")
+    (auc,) = [m.value for m in outcome.evidence[2].metrics if m.name == "auc" and m.where.variant is None]
+    assert f'AUC <a class="from" href="#S7">{auc:.3f}</a> on rows.' in before
+    elsewhere = tmp_path / "elsewhere"
+    outcome.out.rename(elsewhere)
+    render(Bundle(elsewhere), ["html"])
+    assert (elsewhere / "report.html").read_text("utf-8") == before
+    elsewhere.rename(outcome.out)
+
+
+def test_a_number_typed_by_hand_is_a_finding_that_names_text_and_line(audited):
+    outcome = audited({"S2": "On 2026-11-01, under Article 22:\n\nthe AUC is 0.9.\n"}, opinion="Holds for 35 % only.")
+    found = {f.args["file"]: f for f in outcome.findings if f.code == "typed_numbers"}
+    assert found["S2.md"].args["numbers"] == ["0.9 (line 3)"]
+    assert found["opinion.md"].args["numbers"] == ["35 % (line 1)"]
+    assert {f.severity for f in found.values()} == {"info"}
+    assert outcome.exit_code == 0
+    page = unescape((outcome.out / "report.html").read_text("utf-8"))
+    assert "The author of S2.md typed 1 number by hand: 0.9 (line 3)." in page
+
+
+def test_a_text_changes_the_payload_but_nothing_is_computed_again(audited):
+    first = Bundle(audited({"S2": "One."}).out).manifest()
+    second = Bundle(audited({"S2": "Two."}).out).manifest()
+    assert first.payload != second.payload
+    assert [task.key for task in first.plan.tasks] == [task.key for task in second.plan.tasks]
+
+
+WRONG = {
+    "an unknown metric": ('one\n\n{{ metric("performance.acu") }}', "S2.md:3: 'performance' has no metric 'acu'"),
+    "an unknown method": ('{{ metric("perf.auc") }}', "S2.md:1: 'perf.auc': unknown method 'perf'"),
+    "an unknown gate": ('a\n{{ gate("performance.au") }}', "S2.md:2: unknown gate 'performance.au'"),
+    "an unknown finding": ('{{ finding("F-123456") }}', "S2.md:1: no finding 'F-123456' in this audit"),
+    "html": ("a\n\n<b>x</b>", "S2.md:3: <b>: HTML is not allowed"),
+    "a statement": ("{% set x = 1 %}", "S2.md:1: only {{ metric(...) }}"),
+    "an open reference": ("a {{ metric(", "S2.md:1: only {{ metric(...) }}"),
+    "an expression": ("{{ ().__class__ }}", "S2.md:1: '().__class__' is none of the three"),
+    "no text": (b"a\n\xff\xfe", "S2.md:2: not UTF-8 text"),
+    "a book": ("a" * 300_000, "a text has at most 262144"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_text_is_refused_with_file_and_line(audited, text, message):
+    with pytest.raises(SpecError) as caught:
+        audited({"S2": text})
+    assert message in caught.value.problems[0]
+    assert len(caught.value.problems) == 1
+
+
+def test_all_that_is_wrong_is_said_at_once(audited):
+    with pytest.raises(SpecError) as caught:
+        audited({"S2": "<i>a</i>\n\n<b>b</b>\n", "S16": '{{ metric("x.y") }}'}, opinion="{{ 7*7 }}")
+    assert [line.split(": ")[0] for line in caught.value.problems] == ["opinion.md:1", "S2.md:1", "S2.md:3", "S16.md:1"]
+
+
+def test_a_section_that_is_none_is_refused(audited):
+    with pytest.raises(SpecError, match=r"report\.narrative\.S99: unknown section 'S99'"):
+        audited({"S99": "a"})
