@@ -42,8 +42,7 @@ class Draft(Bundle):
         with faults(self.root):
             for stage in STAGES:
                 finish(self.root, stage)
-            self.stage.mkdir(parents=True, exist_ok=True)
-            for path in self.stage.iterdir():
+            for path in self.stage.glob("*"):
                 if path.name not in {"evidence", "parts"}:
                     _remove(path)
             for folder in ("evidence", *(f"parts/{key.name}" for key in self.stage.glob("parts/*"))):

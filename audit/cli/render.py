@@ -12,8 +12,20 @@ if TYPE_CHECKING:
 @click.command("render")
 @click.argument("bundle", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--format", "formats", multiple=True, type=click.Choice(["html", "pdf"]), help="May be repeated.")
+@click.option(
+    "--share",
+    "shared",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a bundle to hand out into DIR: aggregates, and no rows, ids, cases, sheets or pictures.",
+)
+@click.option(
+    "--min-n", type=click.IntRange(1), default=10, show_default=True, help="With --share: the smallest group shown."
+)
 @click.option("--drop-signature", is_flag=True, help="Take the signatures off a signed bundle first.")
-def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...], drop_signature: bool) -> int:
+def command(
+    bundle: Path, formats: tuple[Literal["html", "pdf"], ...], shared: Path | None, min_n: int, drop_signature: bool
+) -> int:
     """Make the report of BUNDLE and its findings for machines again, from the bundle alone.
 
     It needs no model, no data and no plug-ins. A signed bundle stays as it is: where what is drawn is what is there,
@@ -27,6 +39,8 @@ def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...], drop_sign
     from audit.engine.signing import unsign
     from audit.report import export, render
 
+    if shared is not None:
+        return _share(bundle, shared, min_n, formats)
     if not any((bundle / stage / PENDING).is_file() for stage in STAGES):
         Bundle(bundle).manifest()  # a folder that is none is not to be written into
     with hold(bundle):
@@ -46,6 +60,17 @@ def command(bundle: Path, formats: tuple[Literal["html", "pdf"], ...], drop_sign
         found.commit()
     for name in names:
         click.echo(str(bundle / name))
+    return 0
+
+
+def _share(bundle: Path, out: Path, min_n: int, formats: tuple[Literal["html", "pdf"], ...]) -> int:
+    """Writes the bundle to hand out, and says what of it nobody but its owner can check."""
+    from audit.bundle import Bundle
+    from audit.report.share import share
+
+    for name in share(Bundle(bundle), out, min_n, formats or ("html", "pdf")):
+        click.echo(str(out / name))
+    click.echo("what people wrote goes along as it is (spec, opinion, narrative, waivers): see that it names nobody")
     return 0
 
 

@@ -31,6 +31,7 @@ WORDS = {0: "OK", 1: "FAIL", 3: "ERROR", 5: "INCOMPLETE"}
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; never changes a result.")
 @options.permissions
+@options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the last line only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line per task, with its time, also in a terminal.")
@@ -45,6 +46,8 @@ def command(
     allow_pickle: bool,
     allow_code: bool,
     types: tuple[str, ...],
+    key_file: Path | None,
+    key_variable: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -54,6 +57,7 @@ def command(
     Exit codes: 0 ok; 1 a gate failed or a waiver expired; 2 the spec is wrong; 3 model, data or a method failed;
     4 the bundle was altered; 5 incomplete, or a gate without evidence; 130 interrupted.
     """
+    from audit.engine.pseudonyms import read_key
     from audit.engine.run import Options, run
 
     chosen = Options(
@@ -63,6 +67,7 @@ def command(
         only=only,
         as_of=as_of.date() if as_of else None,
         against=against,
+        pseudonym_key=read_key(key_file, key_variable),
         alone=True,
     )
     with ExitStack() as stack:

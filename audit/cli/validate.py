@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @options.overrides
 @click.option("--spec-only", is_flag=True, help="Do not look at data and model.")
 @options.permissions
+@options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(
     spec: Path,
@@ -26,6 +27,8 @@ def command(
     allow_pickle: bool,
     allow_code: bool,
     types: tuple[str, ...],
+    key_file: Path | None,
+    key_variable: str | None,
     as_json: bool,
 ) -> int:
     """Check SPEC, and what its data and model say of it where they are there; nothing is computed."""
@@ -37,8 +40,9 @@ def command(
     notes: tuple[Note, ...] = ()
     if not spec_only and not absent:
         from audit.engine.load import load_inputs
+        from audit.engine.pseudonyms import read_key
 
-        notes = load_inputs(loaded, allow, alone=True).notes
+        notes = load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable)).notes
     checked = not spec_only and not absent
     if as_json:
         found = [note.model_dump(mode="json") for note in notes]

@@ -28,6 +28,7 @@ from audit.engine.files import Steps, existing, read_rows, read_whole, said
 from audit.engine.given import read_given
 from audit.engine.images import ID as IMAGE_ID
 from audit.engine.images import read_images
+from audit.engine.pseudonyms import PseudonymKey, naming
 from audit.spec.contradiction import check_data
 from audit.spec.load import Loaded
 
@@ -48,6 +49,7 @@ class Loading:
         records: the files that were read.
         notes: what the data say about the spec that the reader must know.
         evaluate: the evaluation file as it was read.
+        pseudonyms: how ids were hashed and under which key, by its fingerprint; None where ids stand as they are.
     """
 
     inputs: Inputs
@@ -56,6 +58,7 @@ class Loading:
     records: tuple[InputRecord, ...]
     notes: tuple[Note, ...]
     evaluate: pd.DataFrame
+    pseudonyms: dict[str, Any] | None = None
 
     def scores(self) -> Floats:
         """Probabilities of all evaluation rows, shape (n, C): the model's, or those in the data.
@@ -72,7 +75,7 @@ class Loading:
         return Scorer(self.model, self.inputs.schema, self.inputs.decision).probabilities(self.inputs.evaluate.codes)
 
 
-def load_inputs(loaded: Loaded, allow: Allow, *, alone: bool = False) -> Loading:
+def load_inputs(loaded: Loaded, allow: Allow, *, alone: bool = False, key: PseudonymKey | None = None) -> Loading:
     """Reads data and model and binds the spec to them.
 
     Args:
@@ -95,7 +98,9 @@ def load_inputs(loaded: Loaded, allow: Allow, *, alone: bool = False) -> Loading
     records += [] if model_record is None else [model_record]
     decision = _decision(loaded, model, _favourable(loaded))
     rows = _table(loaded, "evaluate", schema, evaluate, decision)
-    train_rows = None if train is None else _table(loaded, "train", schema, train, decision)
+    named = naming(loaded, key, names, rows.ids)
+    rows = named.rows(rows)
+    train_rows = None if train is None else named.rows(_table(loaded, "train", schema, train, decision))
     files = read_given(loaded, schema)
     inputs = Inputs(
         schema=schema,
@@ -106,7 +111,7 @@ def load_inputs(loaded: Loaded, allow: Allow, *, alone: bool = False) -> Loading
         target=spec.data.target.column if spec.data.target else None,
         protected=spec.data.protected,
         evaluate_is=spec.data.evaluate_is,
-        given=files.tables,
+        given={name: named.rows(table) for name, table in files.tables.items()},
         scores=np.empty((0, len(decision.classes))),
         model=Scorer(model, schema, decision) if not isinstance(model, StoredScores | ImageModel) else None,
         images=_images(loaded, model, evaluated, trained),
@@ -116,8 +121,9 @@ def load_inputs(loaded: Loaded, allow: Allow, *, alone: bool = False) -> Loading
     )
     notes = check_data(loaded, schema, inputs.evaluate, inputs.train)
     contents = _contents(loaded, model, records, names) | files.contents()
-    said_of = (*_warnings(model), *evaluated.notes, *(() if trained is None else trained.notes))
-    return Loading(inputs, model, contents, (*records, *files.records), (*notes, *said_of), evaluate)
+    contents["data"] = named.content(contents["data"])
+    notes += (*_warnings(model), *evaluated.notes, *(() if trained is None else trained.notes))
+    return Loading(inputs, model, contents, (*records, *files.records), tuple(notes), evaluate, named.record)
 
 
 def _warnings(model: Model | StoredScores | ImageModel) -> list[Note]:

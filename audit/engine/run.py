@@ -32,6 +32,7 @@ from audit.engine.files import said
 from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository, system
+from audit.engine.pseudonyms import PseudonymKey
 from audit.engine.schedule import Schedule, submit_to
 from audit.engine.texts import Texts, read_texts
 from audit.engine.workers import Here, pool, run_remote, stop
@@ -65,6 +66,7 @@ class Options:
 
     Attributes:
         against: the bundle of the previous audit, which section S19 compares this one with.
+        pseudonym_key: the key of the pseudonyms that `data.pseudonymise` asks for.
         alone: nothing but an audit ever ran in this process, so that a copy of it can open the model file.
     """
 
@@ -74,6 +76,7 @@ class Options:
     only: tuple[str, ...] = ()
     as_of: date | None = None
     against: Path | None = None
+    pseudonym_key: PseudonymKey | None = None
     alone: bool = False
 
 
@@ -101,7 +104,7 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
 def _run(bundle: Draft, loaded: Loaded, texts: Texts, options: Options, progress: Progress) -> Outcome:
     """The audit, with all its files, in a bundle that is not yet in place."""
     with threadpool_limits(1):
-        loading = load_inputs(loaded, options.allow, alone=options.alone)
+        loading = load_inputs(loaded, options.allow, alone=options.alone, key=options.pseudonym_key)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
         wanted = _wanted(plan, options.only)
     evidence = compute(bundle, loaded, loading, plan, wanted, options, progress)
@@ -123,7 +126,7 @@ def compute(
         _sample(plan, loaded, loading, bundle, progress)
     workers = options.workers or loaded.spec.run.workers
     remote = run_remote if workers > 1 else None
-    executor = pool(workers, loaded, options.allow, bundle.root, plan) if remote else Here()
+    executor = pool(workers, loaded, options.allow, bundle.root, options.pseudonym_key) if remote else Here()
     try:
         submit = submit_to(executor, remote, progress)
         evidence = Schedule(plan, loading.inputs, bundle, progress, submit).run(wanted)
@@ -318,6 +321,7 @@ def _manifest(
     facts["data"] |= {
         "train": rows.get("train"),
         "evaluate": {**rows["evaluate"], "kind": spec.data.evaluate_is},
+        "pseudonyms": loading.pseudonyms,
     }
     allowed = [name for name in ("pickle", "code") if getattr(options.allow, name)] + list(options.allow.types)
     return Manifest(

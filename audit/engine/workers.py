@@ -20,6 +20,9 @@ from audit.core.sample import sampled
 from audit.draft import Draft
 from audit.engine.execute import run_part
 from audit.engine.load import load_inputs, remedied
+from audit.engine.provenance import package_version
+from audit.engine.pseudonyms import PseudonymKey
+from audit.spec.compile import compile_plan
 from audit.spec.load import Loaded, load_spec
 
 
@@ -53,13 +56,17 @@ class _Pool(ProcessPoolExecutor):
             process.kill()
 
 
-def pool(workers: int, loaded: Loaded, allow: Allow, out: Path, plan: Plan) -> Executor:
-    """A pool of fresh processes, each of which reads the inputs for itself."""
+def pool(workers: int, loaded: Loaded, allow: Allow, out: Path, key: PseudonymKey | None = None) -> Executor:
+    """A pool of fresh processes, each of which reads the inputs for itself.
+
+    What they are given is small: were it more than a pipe holds, and one of them killed before it has read all, this
+    process would wait for ever.
+    """
     return _Pool(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_prepare,
-        initargs=(loaded.path, loaded.overrides, loaded.text, allow, out, plan),
+        initargs=(loaded.path, loaded.overrides, loaded.text, allow, key, out),
     )
 
 
@@ -82,11 +89,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _prepare(path: Path, overrides: tuple[str, ...], text: str, allow: Allow, out: Path, plan: Plan) -> None:
+def _prepare(
+    path: Path,
+    overrides: tuple[str, ...],
+    text: str,
+    allow: Allow,
+    key: PseudonymKey | None,
+    out: Path,
+) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker["inputs"] = load_inputs(load_spec(path, overrides, text.encode("utf-8")), allow, alone=True).inputs
+    loaded = load_spec(path, overrides, text.encode("utf-8"))
+    loading = load_inputs(loaded, allow, alone=True, key=key)
+    _worker["inputs"] = loading.inputs
     _worker["bundle"] = Draft(out)
-    _worker["plan"] = plan
+    _worker["plan"] = compile_plan(loaded.spec, loading.contents, package_version)
 
 
 def run_remote(task_id: str, part: Part) -> Result:

@@ -35,11 +35,13 @@ ORGANISATION = "needs input from the organisation"
 def cover(source: Source) -> Cover:
     """The first page: title, opinion, gates, what it rests on."""
     views = gates(source)
-    word, label, said = opinion(source)
+    word, label, said = _opinion(source)
     badge = OPINIONS.get(word) if source.facts("opinion", "status") == "issued" else None
+    shared = source.facts("shared")
     facts = [
         Fact("Report", source.manifest.report_id, "code"),
         Fact("As of", source.manifest.as_of or "date not stated"),
+        *([Fact("Profile", f"shared, without rows of people; made from {shared['of']}")] if shared else []),
         *(_cover_input(record.role, record.name, record.rows, record.sha256) for record in source.manifest.inputs),
         Fact("Owner", text.plain(source.facts("audit", "owner") or UNSTATED)),
     ]
@@ -73,7 +75,7 @@ def title(source: Source) -> str:
     return text.plain(source.facts("audit", "title") or source.facts("report", "title") or "Untitled audit")
 
 
-def opinion(source: Source) -> tuple[str, str, str]:
+def _opinion(source: Source) -> tuple[str, str, str]:
     """The word, how it is printed, and a sentence on its standing."""
     given = source.facts("opinion") or {}
     word = str(given.get("word") or "")
@@ -102,6 +104,7 @@ def control(source: Source) -> Iterator[Block]:
             Fact("Tool", " ".join(str(tool.get(key, "")) for key in ("name", "version")).strip() or UNSTATED),
             Fact("Owner of the model", text.plain(source.facts("audit", "owner") or UNSTATED)),
             Fact("Auditor", text.plain(source.facts("opinion", "by") or UNSTATED)),
+            Fact("Profile", _profile(source)),
             Fact("Independence, approvals, distribution", organisation(source, "S0")),
             Fact(
                 "Nature of this report",
@@ -110,6 +113,19 @@ def control(source: Source) -> Iterator[Block]:
         )
     )
     yield from rules()
+
+
+def _profile(source: Source) -> str:
+    """Whether this is the whole report, or one to hand out, and what that lacks."""
+    shared = source.facts("shared")
+    if not shared:
+        return "whole: rows, cases and sheets of single people are in the bundle; for its owner"
+    return (
+        f"shared, made from the report {shared['of']}. Left out: rows, ids, scores, cases, sheets and pictures of "
+        f"single people ({text.count(shared['tables'])} tables and {text.count(shared['files'])} files), the ranges of "
+        f"features, and the numbers of groups and regions of fewer than {text.count(shared['min_n'])} "
+        f"({text.count(shared['numbers'])} numbers or lines). Sections that rest on what was left out are shorter."
+    )
 
 
 def summary(source: Source) -> Iterator[Block]:
@@ -139,7 +155,7 @@ def summary(source: Source) -> Iterator[Block]:
 
 
 def _opinion_blocks(source: Source) -> Iterator[Block]:
-    word, label, said = opinion(source)
+    word, label, said = _opinion(source)
     issued = source.facts("opinion", "status") == "issued"
     badge = OPINIONS.get(word) if issued else None
     yield Callout(
@@ -250,6 +266,8 @@ def _values(feature: Mapping[str, Any]) -> str:
         shown = ", ".join(text.plain(level) for level in levels[:8])
         return shown + (f" and {len(levels) - 8} more" if len(levels) > 8 else "")
     whole = ", whole numbers" if feature.get("integer") else ""
+    if "low" not in feature:
+        return f"numbers{unit}{whole}; their range is left out"
     return f"{text.plain(feature.get('low'))} to {text.plain(feature.get('high'))}{unit}{whole}"
 
 
@@ -272,7 +290,7 @@ def data(source: Source) -> Iterator[Block]:
             Fact("Training data", _file(given.get("train"))),
             Fact("Evaluation data", _file(evaluate)),
             Fact("How they relate", kinds.get(str(evaluate.get("kind")), UNSTATED)),
-            Fact("Instance id", text.plain(given.get("id") or "the row number")),
+            Fact("Instance id", _named(given)),
             Fact("Target", f"{target.get('column')}{favourable}" if target.get("column") else UNSTATED),
             Fact("Protected columns", text.plain(given.get("protected") or UNSTATED)),
             Fact("Stored production score", text.plain(given.get("production_score") or "none to compare with")),
@@ -285,6 +303,14 @@ def data(source: Source) -> Iterator[Block]:
             Fact("Collection, quality, labels, privacy", organisation(source, "S4")),
         )
     )
+
+
+def _named(given: Mapping[str, Any]) -> str:
+    """What names a row, and whether it is a pseudonym."""
+    name, hashed = text.plain(given.get("id") or "the row number"), given.get("pseudonyms")
+    if not isinstance(hashed, Mapping):
+        return name
+    return f"{name}, replaced by pseudonyms ({hashed['hash']}, {hashed['bits']} bits, key {hashed['fingerprint']})"
 
 
 def _file(given: Any) -> str:

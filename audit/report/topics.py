@@ -138,7 +138,9 @@ def counterfactuals(source: Source, record: Evidence) -> Iterator[Placed]:
     found = source.table(record, "counterfactuals")
     if found is not None:
         yield from placed(section, _size(name, found), _moves(source, record, found))
-    yield from placed(section, metric_table(source, record, f"Set “{name}”: metrics", skip=STATUS_LABELS))
+    yield from placed(
+        section, metric_table(source, record, f"Set “{name}”: metrics", skip=() if status is None else STATUS_LABELS)
+    )
     yield from _discarded(source, record, section)
     for table in record.tables:
         if table.name not in ROWS_ONLY | {"discarded"}:
