@@ -95,7 +95,6 @@ class DataSpec(Frozen):
         evaluate: the rows that the model is judged on.
         evaluate_is: how the evaluation rows were set apart from the training rows.
         id: the column that names a row; without it rows are numbered from 0.
-        pseudonymise: ids are replaced by hashes under a key that is named on the command line, and stand nowhere.
         target: the true class of each row.
         protected: columns that name protected groups; they need not be features.
         production_score: a column with the score of the system in use, which is recomputed and compared.
@@ -109,7 +108,6 @@ class DataSpec(Frozen):
     evaluate: Text
     evaluate_is: Literal["held_out", "out_of_time"] | None = None
     id: Text | None = None
-    pseudonymise: bool = False
     target: Target | None = None
     protected: tuple[Text, ...] = ()
     production_score: Text | None = None
@@ -155,17 +153,17 @@ class ReportSpec(Frozen):
         pdf: what the PDF follows: a-3a is PDF/A-3a and PDF/UA-1, a-4f is PDF/A-4f and PDF/UA-2 (PDF 2.0).
         template: the look: `standard`, or a folder of your own (docs/templates.md), relative to the spec.
         opinion: the auditor's opinion; without it the report says that none was issued.
+        narrative: what the organisation says of a section, as Markdown files relative to the spec, by its id (S2).
         crosswalk: the laws and standards that are set beside the evidence, by their ids; all where it is absent.
     """
-        narrative: what the organisation says of a section, as Markdown files relative to the spec, by its id (S2).
 
     formats: Annotated[tuple[Literal["html", "pdf"], ...], Field(min_length=1)] = ("html", "pdf")
     pdf: Literal["a-3a", "a-4f"] = "a-3a"
     template: Text = "standard"
     opinion: Opinion | None = None
+    narrative: dict[str, Text] = {}
     crosswalk: tuple[Text, ...] | None = None
 
-    narrative: dict[str, Text] = {}
 
 class RunSpec(Frozen):
     """How it is computed.
