@@ -35,7 +35,7 @@ ORGANISATION = "needs input from the organisation"
 def cover(source: Source) -> Cover:
     """The first page: title, opinion, gates, what it rests on."""
     views = gates(source)
-    word, label, said = _opinion(source)
+    word, label, said = opinion(source)
     badge = OPINIONS.get(word) if source.facts("opinion", "status") == "issued" else None
     shared = source.facts("shared")
     facts = [
@@ -75,7 +75,7 @@ def title(source: Source) -> str:
     return text.plain(source.facts("audit", "title") or source.facts("report", "title") or "Untitled audit")
 
 
-def _opinion(source: Source) -> tuple[str, str, str]:
+def opinion(source: Source) -> tuple[str, str, str]:
     """The word, how it is printed, and a sentence on its standing."""
     given = source.facts("opinion") or {}
     word = str(given.get("word") or "")
@@ -155,7 +155,7 @@ def summary(source: Source) -> Iterator[Block]:
 
 
 def _opinion_blocks(source: Source) -> Iterator[Block]:
-    word, label, said = _opinion(source)
+    word, label, said = opinion(source)
     issued = source.facts("opinion", "status") == "issued"
     badge = OPINIONS.get(word) if issued else None
     yield Callout(

@@ -95,6 +95,7 @@ class DataSpec(Frozen):
         evaluate: the rows that the model is judged on.
         evaluate_is: how the evaluation rows were set apart from the training rows.
         id: the column that names a row; without it rows are numbered from 0.
+        pseudonymise: ids are replaced by hashes under a key that is named on the command line, and stand nowhere.
         target: the true class of each row.
         protected: columns that name protected groups; they need not be features.
         production_score: a column with the score of the system in use, which is recomputed and compared.
@@ -108,6 +109,7 @@ class DataSpec(Frozen):
     evaluate: Text
     evaluate_is: Literal["held_out", "out_of_time"] | None = None
     id: Text | None = None
+    pseudonymise: bool = False
     target: Target | None = None
     protected: tuple[Text, ...] = ()
     production_score: Text | None = None
