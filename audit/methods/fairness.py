@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, JsonValue
 
-from audit.core.answers import Answers, Estimate, loss_estimates, share
+from audit.core.answers import Answers, Estimate, share
 from audit.core.choice import Choice, choices_table
 from audit.core.disparity import share_gap, suppressed
 from audit.core.evidence import Metric, Note, Result, Where
 from audit.core.flips import flip_test, flips_table
+from audit.core.group_calibration import group_calibration
 from audit.core.method import Context, Inputs, Method, Need, Refusal
 from audit.core.model import Ints
 from audit.core.plan import Part
 from audit.core.proxy import DEPTH, FOLDS, Told, design, tell
 from audit.core.rates import JOIN, Bools, Grouping, grouping, hits_and_trials, share_ratio
-from audit.core.scoring import bin_edges, bin_of
-from audit.core.stats import wilson
 from audit.core.table import Floats
 
 PREDICTORS = ("logistic regression", "tree")
@@ -179,8 +178,12 @@ class Fairness(Method):
         score = np.clip(inputs.decision.score(inputs.scores), 0.0, 1.0)
         P = np.column_stack([1 - score, score])
         answers = Answers(actual.astype(np.int64), given.astype(np.int64), P, inputs.decision.outcomes)
-        calibration = self._calibration(groupings, answers, rng)
-        return Result((*result.metrics, *calibration.metrics), {**result.tables, **calibration.tables})
+        shown = [(groups, np.flatnonzero(self._shown(groups))) for groups in groupings]
+        calibration = group_calibration(shown, answers, self.bins, self.min_group, self.bootstrap, rng)
+        tables = {**result.tables, **calibration.tables}
+        gaps = [made.tables["fairness_gaps"] for made in (result, calibration) if "fairness_gaps" in made.tables]
+        tables |= {"fairness_gaps": pd.concat(gaps, ignore_index=True)} if gaps else {}
+        return Result((*result.metrics, *calibration.metrics), tables)
 
     def _counted(self, groupings: Sequence[Grouping], given: Bools, actual: Bools | None) -> Result:
         """Shares of every group, and how far apart they are."""
@@ -202,36 +205,6 @@ class Fairness(Method):
         table = pd.DataFrame(rates, columns=columns).astype(dict.fromkeys(columns[3:7], np.float64))
         tables = {"fairness_rates": table, "fairness_gaps": pd.DataFrame(gaps)}
         return Result(tuple(metrics), {name: table for name, table in tables.items() if len(table)})
-
-    def _calibration(self, groupings: Sequence[Grouping], answers: Answers, rng: np.random.Generator) -> Result:
-        """Calibration error of each group, and what it is made of."""
-        rows: list[pd.DataFrame] = []
-        metrics = []
-        losses = answers.losses(self.bins)
-        for groups in groupings:
-            for number in np.flatnonzero(self._shown(groups)):
-                own, group = groups.of == number, groups.names[number]
-                (estimate,) = loss_estimates([losses[own]], self.bootstrap, rng)[0]["calibration_error"]
-                metrics.append(
-                    _metric("calibration_error", estimate, Where(data="evaluate", by=groups.by, group=group))
-                )
-                table = self._bins(answers, own)
-                table.insert(0, "by", groups.by)
-                table.insert(1, "group", group)
-                rows.append(table)
-        return Result(tuple(metrics), {"fairness_calibration": pd.concat(rows, ignore_index=True)} if rows else {})
-
-    def _bins(self, answers: Answers, own: Bools) -> pd.DataFrame:
-        """Mean score beside observed share in bins; those with fewer rows than a group needs are left out."""
-        score, came = (x[own] for x in answers.calibrated())
-        place, edges = bin_of(score, self.bins), bin_edges(self.bins)
-        n = np.bincount(place, minlength=self.bins)
-        used = np.flatnonzero(n >= self.min_group)
-        observed = np.bincount(place, weights=came, minlength=self.bins)[used] / n[used]
-        low, high = wilson(observed, n[used])
-        mean = np.bincount(place, weights=score, minlength=self.bins)[used] / n[used]
-        columns = {"bin_low": edges[used], "bin_high": edges[used + 1], "mean_score": mean}
-        return pd.DataFrame(columns | {"observed": observed, "low": low, "high": high, "n": n[used]})
 
     def _flips(self, ctx: Context, columns: Sequence[str]) -> Result:
         """What the decision of each audited row becomes under every other value of one protected attribute."""

@@ -54,6 +54,24 @@ def result() -> Result:
     return audited(people(), intersections=[["sex", "age"]])[1]
 
 
+def test_scores_that_promise_too_much_to_one_group(result):
+    """The scores of men are 0.13 above those of women; what comes is alike, so men are promised 0.13 more."""
+    frame = people()
+    frame["excess"] = leaning(frame) - (frame["paid"] == "yes")
+    means = frame.groupby("sex")["excess"].mean()
+    for sex, mean in means.items():
+        found, low, high, n = value(result, "score_excess", by="sex", group=sex)
+        assert (found, n) == (pytest.approx(mean), (frame["sex"] == sex).sum())
+        half = stats.t.ppf(0.975, n - 1) * frame.loc[frame["sex"] == sex, "excess"].std() / n**0.5
+        assert (low, high) == (pytest.approx(mean - half, abs=2e-3), pytest.approx(mean + half, abs=2e-3))
+    found, low, high, n = value(result, "score_excess_gap", variant="sex")
+    assert (found, n) == (pytest.approx(means["m"] - means["f"]), 1200)
+    assert low < 0.13 < high
+    row = result.tables["fairness_gaps"].set_index(["by", "measure"]).loc[("sex", "mean score less observed share")]
+    assert (row["lowest"], row["highest"]) == ("f", "m")
+    assert np.isnan(row["ratio"])
+
+
 def test_rates_are_those_of_pandas(result):
     frame = people()
     frame["given"], frame["good"] = leaning(frame) >= 0.5, frame["paid"] == "yes"
