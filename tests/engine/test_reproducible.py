@@ -21,7 +21,7 @@ CELLS = [
     for seed in (("0", "1", "4711") if ACCEPT else ("0",))
     for workers in ((1, 2, 4) if ACCEPT else (1, 2))
 ]
-KILLS = 50 if ACCEPT else 4
+KILLS = 20 if ACCEPT else 3
 SPEC = credit_case.SPEC | {"report": {"formats": ["html", "pdf"]}}
 
 
