@@ -29,6 +29,7 @@ class Cell:
         look: how it is set; `code` is monospaced, `faint` is for groups too small to judge.
         shade: 0 to 9 in a heat map, else None.
         sort: what the script sorts by, where the text will not do.
+        links: the parts of a text that lists things, each with where it leads; empty where it leads nowhere.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Cell:
     shade: int | None = None
     href: str = ""
     sort: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def classes(self) -> str:
@@ -50,7 +52,7 @@ class Cell:
     @property
     def simple(self) -> bool:
         """Whether it is its text and no more."""
-        return self.badge is None and not self.href and not self.sort and self.look != "code"
+        return self.badge is None and not self.href and not self.sort and not self.links and self.look != "code"
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,11 @@ OPEN = frozenset({"S0", "S2", "S3", "S4", "S16", "S18"})
 THEIRS = frozenset({"S18"})
 """Sections that only the organisation can fill."""
 
-OPTIONAL = frozenset({"S12", "S15"})
-"""Sections for images and for remedies: they count where they hold evidence, and are not missed where they do not."""
+OPTIONAL = frozenset({"S12", "S15", "F"})
+"""Sections for images and for remedies, and the sheets for single people: they count where they hold evidence, and are
+not missed where they do not."""
+
+SHEETS = "F"
 
 STALE = 183
 """Days after which sources should be checked again."""
@@ -179,6 +182,13 @@ def _shown(source: Source, placed: Mapping[str, Sequence[str]]) -> dict[str, tup
         for section, files in STATED.items():
             if section != "S17" or source.findings:
                 shown[section] = (*files, *shown.get(section, ()))
+    sheets = [
+        record
+        for record in source.given
+        if any(table.name == "recourse_sheets" and table.rows for table in record.tables)
+    ]
+    if sheets:
+        shown[SHEETS] = tuple(record.id for record in sheets)
     return shown
 
 
@@ -208,7 +218,7 @@ def _rows(one: Instrument, shown: Mapping[str, Sequence[str]]) -> Grid:
         rows.append(
             (
                 Cell(f"{row.clause}: {row.title}"),
-                Cell(", ".join(row.sections) or text.ABSENT),
+                _places(row.sections, shown),
                 Cell(", ".join(evidence) or text.ABSENT),
                 Cell(text.sentence(status)),
                 Cell(_limits(one, row) or text.ABSENT),
@@ -217,6 +227,13 @@ def _rows(one: Instrument, shown: Mapping[str, Sequence[str]]) -> Grid:
     labels = ("Clause", "Sections", "Evidence", "Status", "Limit")
     caption = f"Where evidence stands: {one.instrument}"
     return Grid(caption, tuple(map(Column, labels)), tuple(rows), name=f"crosswalk-{one.instrument}")
+
+
+def _places(sections: Sequence[str], shown: Mapping[str, Sequence[str]]) -> Cell:
+    """The sections, each leading to itself; the sheets for single people stand in appendix F, where there are any."""
+    named = [name for name in sections if name != SHEETS or shown.get(name)]
+    links = tuple((f"appendix {name}", f"#appendix-{name}") if name == SHEETS else (name, f"#{name}") for name in named)
+    return Cell(", ".join(name for name, _ in links) or text.ABSENT, links=links)
 
 
 def _limits(one: Instrument, row: Requirement) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from audit.core.evidence import Evidence
 from audit.report import text
 from audit.report.blocks import Cell, Column, Grid
+from audit.report.figures import Bar, Figure, bars
 from audit.report.source import Source
 from audit.report.tables import cut, generic_table, metric_table, records_of
 from audit.report.topics import ROWS_ONLY, Placed, heading, placed, purpose, remarks
@@ -134,6 +135,7 @@ def recourse(source: Source, record: Evidence) -> Iterator[Placed]:
         if frame is not None and "by" in frame:
             grid = draw(source.words(record).caption(name), records_of(frame))
             yield section, cut(source, grid, source.path(record, name))
+            yield from placed(section, _figure(record, name, frame))
     for table in record.tables:
         if table.name not in {*ROWS_ONLY, *drawn}:
             yield from placed(section, generic_table(source, record, table.name))
@@ -155,6 +157,36 @@ def _hidden(table: list[Mapping[str, Any]]) -> str:
     names = [", ".join(_name(row) for row in table if row["status"] == status) for status in HIDDEN]
     pairs = zip(HIDDEN.values(), names, strict=True)
     return "".join(f" {why}: {named}." for why, named in pairs if named)
+
+
+BARS = {
+    "recourse_groups": (
+        "Share of refused people with a way", "found_rate", "feasible_rate_low", "feasible_rate_high", "percent",
+        "The line is the 95\u00a0% interval; it reaches up to where the share would be if all not known had a way.",
+    ),
+    "recourse_costs": (
+        "Mean cost of the cheapest way", "mean_cost", "mean_cost_low", "mean_cost_high", "number",
+        "Of those who have a way. The line is the 95\u00a0% interval; 1 is the whole range of one feature.",
+    ),
+}  # fmt: skip
+"""What is drawn by group: what it is, its columns, how it is written, and what the drawing shows."""
+
+
+def _figure(record: Evidence, name: str, frame: pd.DataFrame) -> Figure | None:
+    """A table by group as bars with intervals, everyone first; None where there is no group beside everyone."""
+    what, value, low, high, form, caption = BARS.get(name, ("",) * 6)
+    if not what or not {value, low, high} <= set(frame.columns):
+        return None
+    known = frame[frame["status"] == "ok"].dropna(subset=[value])
+    if len(known) < 2:
+        return None
+    items = [
+        Bar(_name(row), row[value], text.finite(row[low]), text.finite(row[high]), text.FORMATS[form](row[value]))
+        for row in records_of(known)
+    ]
+    numbers = ", ".join(f"{item.label} {item.shown}" for item in items)
+    top = 1.0 if form == "percent" else None
+    return bars(f"{name}-{record.id}", f"{what}: {numbers}.", f"{what}. {caption}", items, axis=what, top=top)
 
 
 def _groups(caption: str, table: list[Mapping[str, Any]]) -> Grid:

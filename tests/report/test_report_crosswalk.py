@@ -89,6 +89,8 @@ ROW = Requirement(
         ({"organisation": "x", "sections": ("S18",)}, {}, ("needs organisation input", ())),
         ({"sections": ("S2", "S7")}, {"S2": ["spec"], "S7": ["p"]}, ("partial", ("spec", "p"))),
         ({"sections": ("S7", "S12")}, {"S7": ["p"]}, ("evidence provided", ("p",))),
+        ({"sections": ("S7", "F")}, {"S7": ["p"]}, ("evidence provided", ("p",))),
+        ({"sections": ("S7", "F")}, {"S7": ["p"], "F": ["r"]}, ("evidence provided", ("p", "r"))),
         ({"sections": ("S7", "S12")}, {"S7": ["p"], "S12": ["i"]}, ("evidence provided", ("p", "i"))),
         ({"status": "withdrawn"}, {"S7": ["p"], "S13": ["f"]}, ("not applicable", ())),
     ],
@@ -127,6 +129,16 @@ def test_statuses_come_from_the_closed_list_and_those_that_claim_evidence_name_i
         assert set(evidence.split(", ")) <= known if claims else evidence == "–"
     assert set(get_args(Answer)) == set(ANSWERS)
     assert {words[row[3]] for row in rows} == set(ANSWERS)
+
+
+def test_every_section_that_is_named_is_led_to(shown):
+    bundle, content = shown
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', content)
+    ids = set(re.findall(r'id="([^"]+)"', (bundle.root / "report.html").read_text("utf-8")))
+    assert {target for target, _ in links} <= ids
+    named = {name for row in rows_of(content) for name in row[1].split(", ")} - {"–"}
+    assert {name for _, name in links} == named
+    assert all(target == name.replace("appendix F", "appendix-F") for target, name in links)
 
 
 def test_the_section_says_how_each_text_was_checked_and_never_that_it_is_met(shown):
