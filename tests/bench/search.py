@@ -5,6 +5,7 @@ Each cell (data, model, search, seed) runs in a process of its own, in the envir
 the standard library is needed here.
 
 `search.py [--seeds N] [--only WORD]`: fewer seeds, or only the cells whose name holds a word, and then no page.
+`search.py --seeds 1 --rows 5 --pages FOLDER`: a trial of a few minutes, without the questions on scale.
 """
 
 import argparse
@@ -47,12 +48,14 @@ FREE = ("ours-fast0", "ours-quality0")
 DATA = ("census", "german", "caravan")
 MODELS = ("lightgbm", "mlp")
 SEEDS = 3
-BUDGET = 30.0
+BUDGET = 15.0
 """Seconds that a library may take for the rows of a cell; the searches whose ratios are asked for have no limit."""
 UNLIMITED = 3600.0
+LONGEST = 1500.0
+"""Seconds after which a process is ended; what it was to measure is then missing on the page."""
 SLOW = ("dice", "treecf-exact")
 """Searches that are asked for the first 100 of the rows only."""
-SCALES = ("n", "d", "reference", "k", "profile", "run")
+SCALES = ("n", "d", "reference", "k", "profile", "run", "slopes")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -94,7 +97,8 @@ def prepare(python: Path) -> None:
 def own_code() -> str:
     """A digest of what our searches are made of."""
     core = [
-        ROOT / "audit" / "core" / f"{name}.py" for name in ("neighbours", "policy", "counterfactuals", "model", "table")
+        ROOT / "audit" / "core" / f"{name}.py"
+        for name in ("neighbours", "network", "policy", "counterfactuals", "model", "table")
     ]
     return digest(ROOT / "audit" / "search", *[path for path in core if path.exists()], HERE / "search_ours.py")
 
@@ -162,16 +166,22 @@ def run(python: Path, script: str, cell: dict[str, Any], name: str, code: Path) 
     asked, part = out.with_suffix(".cell"), out.with_suffix(".part")
     asked.write_text(json.dumps(cell), encoding="utf-8")
     begun = time.time()
-    done = subprocess.run(
-        [str(python), str(HERE / script), str(asked), str(part)],
-        env=os.environ | ONE_THREAD | {"PYTHONPATH": str(code)},
-        cwd=HERE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    asked.unlink()
+    try:
+        done = subprocess.run(
+            [str(python), str(HERE / script), str(asked), str(part)],
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": str(code)},
+            cwd=HERE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=LONGEST,
+        )
+    except subprocess.TimeoutExpired:
+        sys.stderr.write(f"{name}: ended after {LONGEST:.0f} s\n")
+        return out
+    finally:
+        asked.unlink()
     spent = time.time() - begun
     if done.returncode:
         sys.stderr.write(f"{name}: failed\n{done.stderr[-2000:]}\n")
@@ -188,27 +198,33 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--only", default="")
+    parser.add_argument("--rows", type=int, default=0)
+    parser.add_argument("--pages", type=Path, default=ROOT / "docs" / "benchmarks")
     asked = parser.parse_args()
     ours = python_of("ours")
-    if not (CACHE / "queries.json").exists():
-        subprocess.run(
-            [str(ours), str(HERE / "search_prepare.py"), str(CACHE)], check=True, env=os.environ | ONE_THREAD
-        )
+    prepare(ours)
     code = keep_code()
-    jobs = [(name_of(cell, code), "search_run.py", cell) for cell in cells(asked.seeds)]
-    for what in SCALES:
-        name = f"scale-{what}-{digest(HERE / 'search_scale.py')}-{code.name}"
-        jobs.append((name, "search_scale.py", {"what": what, "cache": str(CACHE), "method": "ours"}))
+    cut = asked.rows or None
+    found = [cell | {"rows": cell["rows"][:cut]} for cell in cells(asked.seeds)]
+    jobs = [(name_of(cell, code), "search_run.py", cell) for cell in found]
+    for what in () if cut else SCALES:
+        script = "search_slopes.py" if what == "slopes" else "search_scale.py"
+        name = f"scale-{what}-{digest(HERE / script)}-{code.name}"
+        jobs.append((name, script, {"what": what, "cache": str(CACHE), "method": "ours"}))
     (CACHE / "code.txt").write_text(code.name, encoding="utf-8")
     (CACHE / "kept.json").write_text(json.dumps([name for name, _, _ in jobs]), encoding="utf-8")
     for name, script, cell in jobs:
         if asked.only in name:
-            run(python_of(cell["method"].split("-")[0]), script, cell, name, code)
+            # Torch is in the environment of the product itself, and in none of those of the bench.
+            slopes = cell.get("what") == "slopes"
+            python = Path(sys.executable) if slopes else python_of(cell["method"].split("-")[0])
+            run(python, script, cell, name, code)
     if asked.only:
         return
-    pages = ROOT / "docs" / "benchmarks"
     subprocess.run(
-        [str(ours), str(HERE / "search_report.py"), str(CACHE), str(pages)], check=True, env=os.environ | ONE_THREAD
+        [str(ours), str(HERE / "search_report.py"), str(CACHE), str(asked.pages)],
+        check=True,
+        env=os.environ | ONE_THREAD,
     )
 
 

@@ -9,8 +9,10 @@ OURS, PEER, GRID, INK = "#0b6e4f", "#8a8f98", "#d9dce1", "#1d2430"
 FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
 
-def _text(x: float, y: float, words: str, size: int = 12, anchor: str = "start", weight: str = "normal") -> str:
-    style = f'font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" fill="{INK}" {FONT}'
+def _text(
+    x: float, y: float, words: str, size: int = 12, anchor: str = "start", weight: str = "normal", ink: str = INK
+) -> str:
+    style = f'font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" fill="{ink}" {FONT}'
     return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(words)}</text>'
 
 
@@ -70,4 +72,47 @@ def line(title: str, unit: str, points: Sequence[tuple[float, float]], limit: fl
     y = float(at(0, limit).split(",")[1])
     body.append(f'<line x1="{left}" y1="{y}" x2="{left + span}" y2="{y}" stroke="{INK}" stroke-dasharray="6 4"/>')
     body.append(_text(left + span, y - 6, limit_words, 11, anchor="end"))
+    return _figure(height, title, body)
+
+
+COLOURS = ("#0b6e4f", "#b4530a", "#3b5ba5")
+
+
+def panels(title: str, unit: str, asked: Sequence[tuple[str, dict[str, list[tuple[float, float]]]]]) -> str:
+    """Curves on logarithmic axes, two panels side by side, with one scale of costs for all.
+
+    Args:
+        asked: for each panel what grows, and the points of each curve by its name.
+    """
+    names = list(dict.fromkeys(name for _, curves in asked for name in curves))
+    low, high = decades([y for _, curves in asked for points in curves.values() for _, y in points])
+    wide, tall, left = 290, 170, 64
+    height = 80 + (tall + 66) * -(-len(asked) // 2)
+    body = [_text(16, 26, title, 15, weight="bold"), _text(16, 46, unit)]
+    for i, name in enumerate(names):
+        body.append(_text(WIDTH - 16 - 80 * (len(names) - 1 - i), 46, name, 12, "end", "bold", COLOURS[i % 3]))
+    for i, (word, curves) in enumerate(asked):
+        x0, y0 = left + (i % 2) * (wide + 80), 70 + (i // 2) * (tall + 66)
+        first, last = decades([x for points in curves.values() for x, _ in points])
+
+        def at(x: float, y: float, x0: float = x0, y0: float = y0, ends: tuple[int, int] = (first, last)) -> str:
+            across = (math.log10(x) - ends[0]) / (ends[1] - ends[0])
+            return f"{x0 + wide * across:.1f},{y0 + tall * (high - math.log10(y)) / (high - low):.1f}"
+
+        for power in range(low, high + 1):
+            y = y0 + tall * (high - power) / (high - low)
+            body.append(f'<line x1="{x0}" y1="{y:.1f}" x2="{x0 + wide}" y2="{y:.1f}" stroke="{GRID}"/>')
+            body.append(_text(x0 - 6, y + 4, f"{10.0**power:g}", 11, "end"))
+        for power in range(first, last + 1):
+            x = x0 + wide * (power - first) / (last - first)
+            body.append(f'<line x1="{x:.1f}" y1="{y0}" x2="{x:.1f}" y2="{y0 + tall}" stroke="{GRID}"/>')
+            body.append(_text(x, y0 + tall + 16, f"{10**power:,}", 11, "middle"))
+        body.append(_text(x0 + wide / 2, y0 + tall + 34, word, 12, "middle"))
+        for name, points in curves.items():
+            colour = COLOURS[names.index(name) % 3]
+            path = " ".join(at(x, y) for x, y in points)
+            body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            for place in path.split():
+                x, y = place.split(",")
+                body.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
     return _figure(height, title, body)

@@ -19,6 +19,7 @@ from search_words import DATA_WORDS, MODEL_WORDS, bullets, number, paragraph, pe
 
 SPARE = "dice-kdtree"
 """Finds so few that the rows that all solved are few; a second set of columns leaves it out."""
+SEARCHES = ("nearest", "fast", "quality")
 LIBRARY = {"search_models.__call__", "basic.__inner_predict_np2d", "basic.__pred_for_np2d", "basic.predict"}
 """Functions of the model in a profile."""
 
@@ -143,7 +144,7 @@ def curve(found: dict[str, Any] | None, column: str, title: str) -> str:
     names = ("wall_ms", "cpu_ms", "model_rows", "calls", "gower")
     rows = [
         [kind, f"{point[column]:,}", *(number(point[name]) for name in names), percent(point["share"])]
-        for kind in ("nearest", "fast", "quality")
+        for kind in SEARCHES
         for point in found.get(kind, [])
     ]
     columns = ["search", column, "wall ms", "CPU ms", "model rows", "calls", "Gower of the first", "CPU in the model"]
@@ -153,6 +154,7 @@ def curve(found: dict[str, Any] | None, column: str, title: str) -> str:
 def scale_section(scale: dict[str, dict[str, Any]]) -> str:
     """How cost grows, and where the rest goes."""
     text = "## Scale\n\nPer counterfactual, LightGBM on one thread; census unless said otherwise.\n\n"
+    text += "![How cost grows](search_scale.svg)\n\n"
     text += curve(scale.get("n"), "n", "**Rows (n).**")
     text += curve(scale.get("d"), "d", "**Features (d)**: made-up continuous data, 500 rows.")
     text += curve(scale.get("reference"), "reference", "**Reference rows**, all looked at; 1,000 rows.")
@@ -167,7 +169,7 @@ def scale_section(scale: dict[str, dict[str, Any]]) -> str:
             parent process, which waits, is counted."""
         )
         text += "![Memory](search_memory.svg)\n\n"
-    return text + profile_section(scale.get("profile"))
+    return text + slopes_section(scale.get("slopes")) + profile_section(scale.get("profile"))
 
 
 def profile_section(found: dict[str, Any] | None) -> str:
@@ -190,8 +192,45 @@ def profile_section(found: dict[str, Any] | None) -> str:
     return paragraph(said) + table(["function", "calls", "own CPU s", "of all"], rows[:15])
 
 
+def slopes_section(found: dict[str, Any] | None) -> str:
+    """What the gradient is worth, where the model has one."""
+    text = "**Gradients.** "
+    if not found:
+        return text + "Not measured.\n\n"
+    text += paragraph(
+        f"""MLPs (census, German credit, Caravan; `made` is made-up continuous data) as networks with a gradient, and
+        the same networks without one. With it, `cheapest` asks for the moves of some features of each row only: those
+        that promise most by the mean of the gradients at the row and at its best counterfactual; these two rows count.
+        Cost is what the search makes small, and its change is that of the mean. Load {found["load"][0]:.1f} to
+        {found["load"][1]:.1f}."""
+    ).lstrip()
+    rows = []
+    for point in found["points"]:
+        have, lack = point["with"], point["without"]
+        both = [f"{number(lack[name])} → {number(have[name])}" for name in ("model_rows", "cpu_ms")]
+        change = f"{100 * (have['cost'] / lack['cost'] - 1):+.2f} %"
+        found_both = f"{lack['found']} → {have['found']} of {point['rows']}"
+        rows.append([point["data"], str(point["d"]), point["effort"], found_both, *both, number(lack["cost"]), change])
+    names = ["data", "d", "effort", "found", "model rows", "CPU ms", "cost without", "cost with"]
+    return text + table(names, rows)
+
+
+def curves(scale: dict[str, dict[str, Any]], pages: Path) -> None:
+    """Draws how cost grows with rows, features, reference rows and counterfactuals per row."""
+    words = {"n": "rows", "d": "features", "reference": "reference rows", "k": "counterfactuals per row"}
+    panels = [
+        (words[what], {kind: [(p[what], p["cpu_ms"]) for p in found[kind]] for kind in SEARCHES if kind in found})
+        for what in words
+        if (found := scale.get(what))
+    ]
+    if panels:
+        drawn = chart.panels("How cost grows", "CPU milliseconds per counterfactual, both axes logarithmic", panels)
+        (pages / "search_scale.svg").write_text(drawn, encoding="utf-8")
+
+
 def charts(groups: list[Group], scale: dict[str, dict[str, Any]], pages: Path) -> None:
     """Writes the charts."""
+    curves(scale, pages)
     if group := main_group(groups):
         costs = {m: tables.cost(group.of(m))["wall"] for m in group.methods() if m not in {FAST0, QUALITY0}}
         drawn = chart.bars(

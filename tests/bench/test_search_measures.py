@@ -1,6 +1,7 @@
 """The measures of the comparison of searches, against hand calculation."""
 
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -185,3 +186,20 @@ def test_rows_that_all_solved_are_those_that_flip_everywhere() -> None:
 def test_violations_are_counted_by_kind_and_by_row() -> None:
     found = violations(group().of("peer"))
     assert (found["immutable"], found["not flipped"], found["any"]) == (1, 1, 2)
+
+
+def test_panels_draw_every_point_within_the_figure() -> None:
+    asked = [
+        ("rows", {"nearest": [(1, 12.4), (10, 1.5), (100, 0.6)], "fast": [(1, 27.0), (100, 1.3)]}),
+        ("features", {"fast": [(10, 1.5), (30, 3.8), (100, 14.0)]}),
+        ("reference rows", {"nearest": [(200, 0.1), (34_664, 0.7)]}),
+    ]
+    root = ET.fromstring(chart.panels("Cost", "ms", asked))
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    circles = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in root.iter("{http://www.w3.org/2000/svg}circle")]
+    assert len(circles) == 3 + 2 + 3 + 2
+    assert all(0 < x < width and 0 < y < height for x, y in circles)
+    # The first curve falls: lower costs stand lower in the picture, and more rows to the right.
+    assert [x for x, _ in circles[:3]] == sorted(x for x, _ in circles[:3])
+    assert [y for _, y in circles[:3]] == sorted(y for _, y in circles[:3])
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 4

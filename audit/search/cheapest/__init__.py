@@ -49,7 +49,7 @@ CHOICES = (
     Choice("CHEAPEST-08", "combinations tried for a proof", "5000", "infeasible is said only where it is proven"),
     Choice("CHEAPEST-09", "bound on plausibility", "none", "proximity first; the method `plausibility` measures it"),
     Choice("CHEAPEST-10", "mixtures of reference rows tried for a miss", str(MIXTURES), "some ways no one row shows"),
-    Choice("CHEAPEST-11", "features looked at, of a model with a gradient", "8", "the best by it; quality takes 16"),
+    Choice("CHEAPEST-11", "features looked at, of a model with a gradient", "10", "the best by it; quality takes 16"),
 )
 
 
@@ -90,7 +90,7 @@ EFFORTS = {
         chunk=1000,
         goals=2,
         per_feature=14,
-        features=8,
+        features=10,
         width=8,
         depth=4,
         swaps=2,
