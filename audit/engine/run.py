@@ -157,6 +157,8 @@ def _check_output(out: Path, loaded: Loaded) -> None:
         name = earlier.get("id") if isinstance(earlier, dict) else None
         if name != loaded.spec.audit.id:
             raise SpecError(f"--output {out}: holds the audit {name!r}; name another folder, or remove it")
+        if Draft(out).manifest().facts.get("shared"):
+            raise SpecError(f"--output {out}: holds a bundle to hand out, without rows of people; name another folder")
         signed = Draft(out).manifest().signed
         if signed is not None:
             raise SpecError(f"--output {out}: holds a bundle that {signed.by} signed; name another folder")
