@@ -1,0 +1,98 @@
+"""Reports of hostile and odd inputs, judged by veraPDF and by page-validation: archivable and accessible."""
+
+import html
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import page
+import pytest
+from conformance_case import failed_rules
+from hostile_case import NAMES, ODD, named
+from report_case import credit_case, empty_case
+from saliency_case import saliency_case
+
+from audit.bundle import Bundle
+from audit.report import pdf as writer
+from audit.report.html import paged_html
+from audit.report.source import Source
+from audit.report.text import drawable
+from audit.report.view import build
+
+ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
+CASES: dict[str, Callable[[Path], Bundle]] = {
+    **{name: lambda root, text=text: named(root, text) for name, text in NAMES.items()},  # type: ignore[misc]
+    **ODD,
+    "empty": empty_case,
+    "credit": credit_case,
+    "images": saliency_case,
+}
+SAMPLE = ("bidi_override", "pdf_syntax", "one_row")
+Made = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The reports by name; three of them unless AUDIT_ACCEPT asks for all."""
+    folder = tmp_path_factory.mktemp("reports")
+    files = {}
+    for name in CASES if ACCEPT else SAMPLE:
+        files[name] = folder / f"{name}.pdf"
+        files[name].write_bytes(writer.pdf(CASES[name](folder / name)))
+    return files
+
+
+def faults(data: bytes) -> list[str]:
+    """What page-validation finds, but for the rule that takes a stream ending in a line break for one byte short."""
+    profiles = (page.ValidationProfile.PDF_A_3A, page.ValidationProfile.PDF_UA_1)
+    found = [failure for profile in profiles for failure in page.validate_pdf_bytes(data, profile=profile).failures]
+    return [str(failure) for failure in found if failure.rule_id != "PDFA3A-STREAM-LENGTH-001"]
+
+
+def test_there_are_thirty_hostile_and_odd_reports() -> None:
+    assert len(CASES) >= 30
+
+
+def test_page_validation_finds_nothing(made: Made) -> None:
+    assert {name: found for name, file in made.items() if (found := faults(file.read_bytes()))} == {}
+
+
+def test_verapdf_finds_nothing(made: Made, figure: Callable[..., None]) -> None:
+    found = failed_rules(list(made.values()), "3a,ua1")
+    assert {key: rules for key, rules in found.items() if rules} == {}
+    figure("hostile and odd reports with 0 failed rules of 3a and ua1", len(made), "veraPDF 1.31")
+
+
+@pytest.mark.parametrize("name", CASES if ACCEPT else SAMPLE[:1])
+def test_the_newer_format_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "variant_of", lambda _: "a-4f")
+    file = tmp_path / "report.pdf"
+    file.write_bytes(writer.pdf(CASES[name](tmp_path / "bundle")))
+    assert file.read_bytes().startswith(b"%PDF-2.0")
+    assert set(map(tuple, failed_rules([file], "4f,ua2").values())) == {()}
+
+
+def test_the_validators_see_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative controls: no tags, and a character that no font has."""
+    import weasyprint
+
+    bare, blank = tmp_path / "bare.pdf", tmp_path / "blank.pdf"
+    weasyprint.HTML(string="<title>t</title><p>x").write_pdf(bare)
+    monkeypatch.setattr(writer, "drawable", lambda: drawable() | {0x1F4B6})
+    blank.write_bytes(writer.pdf(named(tmp_path / "bundle", "income \U0001f4b6")))
+    assert faults(bare.read_bytes())
+    assert faults(blank.read_bytes())
+    found = failed_rules([bare, blank], "3a,ua1")
+    assert all(found.values()), found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_no_font_has_is_shown_by_its_number(name: str, tmp_path: Path) -> None:
+    """Nothing reaches the page that the fonts cannot draw, and nothing is dropped without a trace."""
+    source = Source(named(tmp_path / "bundle", NAMES[name]), paged=True, shown=drawable())
+    markup = paged_html(build(source), drawable(), "")
+    assert {char for char in markup if ord(char) not in drawable() and not char.isascii()} == set()
+    assert {char for char in markup if unicodedata.category(char) == "Cc"} <= {"\n", "\t"}
+    for char in set(unicodedata.normalize("NFC", NAMES[name])):
+        assert char in html.unescape(markup) or f"‹U+{ord(char):04X}›" in markup or char == "\t", f"{char!r} is gone"
