@@ -12,6 +12,7 @@ from audit.core.errors import AuditError
 COMMANDS = {
     "init": "init",
     "validate": "validate",
+    "lock": "lock",
     "run": "run",
     "render": "render",
     "diff": "diff",

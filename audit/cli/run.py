@@ -30,6 +30,7 @@ WORDS = {0: "OK", 1: "FAIL", 3: "ERROR", 5: "INCOMPLETE"}
     "--against", type=click.Path(path_type=Path, file_okay=False, exists=True), help="The bundle of the previous audit."
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; never changes a result.")
+@options.frozen
 @options.permissions
 @options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on standard output.")
@@ -43,6 +44,7 @@ def command(
     as_of: datetime | None,
     against: Path | None,
     workers: int | None,
+    frozen: bool,
     allow_pickle: bool,
     allow_code: bool,
     types: tuple[str, ...],
@@ -67,8 +69,9 @@ def command(
         only=only,
         as_of=as_of.date() if as_of else None,
         against=against,
-        pseudonym_key=read_key(key_file, key_variable),
+        frozen=frozen,
         alone=True,
+        pseudonym_key=read_key(key_file, key_variable),
     )
     with ExitStack() as stack:
         outcome = run(spec, output, chosen, _progress(stack, quiet=quiet, verbose=verbose))

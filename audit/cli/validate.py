@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
 @options.overrides
 @click.option("--spec-only", is_flag=True, help="Do not look at data and model.")
+@options.frozen
 @options.permissions
 @options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
@@ -24,6 +25,7 @@ def command(
     spec: Path,
     overrides: tuple[str, ...],
     spec_only: bool,
+    frozen: bool,
     allow_pickle: bool,
     allow_code: bool,
     types: tuple[str, ...],
@@ -36,13 +38,22 @@ def command(
 
     loaded = load_spec(spec, overrides)
     allow = options.allow(allow_pickle=allow_pickle, allow_code=allow_code, types=types)
+    if frozen:
+        from audit.engine.lock import hold_spec
+
+        hold_spec(loaded)
     absent = [] if spec_only else _absent(loaded)
     notes: tuple[Note, ...] = ()
     if not spec_only and not absent:
         from audit.engine.load import load_inputs
         from audit.engine.pseudonyms import read_key
 
-        notes = load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable)).notes
+        loading = load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable))
+        notes = loading.notes
+        if frozen:
+            from audit.engine.lock import hold_inputs
+
+            hold_inputs(loaded, loading)
     checked = not spec_only and not absent
     if as_json:
         found = [note.model_dump(mode="json") for note in notes]

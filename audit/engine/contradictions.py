@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.bundle import Bundle, pretty_json
+from audit.core.base import sha256
 from audit.core.errors import BundleError, SpecError
 from audit.core.evidence import ArtefactRecord, TableRecord
 from audit.core.finding import Finding, judge_gate, note_findings, strongest_opinion
@@ -163,6 +164,10 @@ def _facts(bundle: Bundle) -> Iterator[str]:
     recorded = {record.role: record.sha256 for record in manifest.inputs}
     if isinstance(model, Mapping) and model.get("sha256") != recorded.get("model"):
         yield "manifest.json: the digest of the model differs between its inputs and its facts"
+    narrative: Any = manifest.facts.get("narrative")
+    for section, given in narrative.items() if isinstance(narrative, Mapping) else ():
+        if sha256(given["text"].encode("utf-8")) != given["sha256"]:
+            yield f"manifest.json: the text of {section} is not the one whose digest it holds"
     for record in bundle.records():
         if record.kind == "spec" and record.key != spec_key(manifest.spec, manifest.overrides, record.notes):
             yield f"manifest.json: the spec is not the one that was run; its evidence is {record.key}"
@@ -218,7 +223,7 @@ def _said(manifest: Manifest, bundle: Bundle, spec: Spec) -> Iterator[str]:
         ]
     for name, found, stated in pairs:
         if found != stated:
-            yield f"manifest.json: {name} is {_short(found)}; the spec says {_short(stated)}"
+            yield f"manifest.json: {name} does not follow from the spec{_first(stated, found, name)}"
 
 
 def _ids_of(spec: Spec) -> str:

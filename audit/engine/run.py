@@ -30,6 +30,7 @@ from audit.draft import STAGE, Draft
 from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.files import said
 from audit.engine.load import Loading, load_inputs
+from audit.engine.lock import hold_inputs, hold_spec
 from audit.engine.progress import Progress, Quiet
 from audit.engine.provenance import package_version, package_versions, repository, system
 from audit.engine.pseudonyms import PseudonymKey
@@ -66,8 +67,10 @@ class Options:
 
     Attributes:
         against: the bundle of the previous audit, which section S19 compares this one with.
-        pseudonym_key: the key of the pseudonyms that `data.pseudonymise` asks for.
+        frozen: spec, files and versions must be those of the lock beside the spec.
+        lock: the digest of that lock, which `run` finds.
         alone: nothing but an audit ever ran in this process, so that a copy of it can open the model file.
+        pseudonym_key: the key of the pseudonyms that `data.pseudonymise` asks for.
     """
 
     overrides: tuple[str, ...] = ()
@@ -76,8 +79,10 @@ class Options:
     only: tuple[str, ...] = ()
     as_of: date | None = None
     against: Path | None = None
-    pseudonym_key: PseudonymKey | None = None
+    frozen: bool = False
+    lock: str | None = None
     alone: bool = False
+    pseudonym_key: PseudonymKey | None = None
 
 
 def run(spec: Path | str, out: Path | str, options: Options | None = None, progress: Progress | None = None) -> Outcome:
@@ -89,6 +94,7 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
     options, progress, out = options or Options(), progress or Quiet(), Path(out)
     begun = time.time()
     loaded = load_spec(Path(spec), options.overrides)
+    options = replace(options, lock=hold_spec(loaded) if options.frozen else None)
     texts = read_texts(loaded)  # a missing file is said before the work, not after it
     _check_output(out, loaded)
     _check_previous(out, options.against)
@@ -105,6 +111,8 @@ def _run(bundle: Draft, loaded: Loaded, texts: Texts, options: Options, progress
     """The audit, with all its files, in a bundle that is not yet in place."""
     with threadpool_limits(1):
         loading = load_inputs(loaded, options.allow, alone=options.alone, key=options.pseudonym_key)
+        if options.frozen:
+            hold_inputs(loaded, loading)
         plan = compile_plan(loaded.spec, loading.contents, package_version)
         wanted = _wanted(plan, options.only)
     evidence = compute(bundle, loaded, loading, plan, wanted, options, progress)
@@ -337,6 +345,7 @@ def _manifest(
         repository=repository(loaded.path.parent),
         inputs=loading.records,
         platform=system(),
+        lock=options.lock,
         packages=package_versions({name for work in works for name in work.uses} | set(spec.model.uses)),
         cites=tuple(dict.fromkeys(cite for work in works for cite in work.cites)),
         facts=facts,
