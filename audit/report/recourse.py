@@ -17,6 +17,8 @@ CASES = 3
 NAMED = 3
 """Reasons of a region that are named in its row."""
 
+NO_SHAP = "No place by SHAP: this case is not among the rows that it explains."
+
 EVERYONE = "Everyone"
 JOIN = " x "
 HIDDEN = {
@@ -99,8 +101,10 @@ def _cases(source: Source, record: Evidence) -> Iterator[Grid]:
     named = [str(i) for made in source.of_kind("recourse") for i in _instances(source, made)]
     there = list(dict.fromkeys(frame["instance"].astype(str)))
     chosen = [i for i in dict.fromkeys(named) if i in there] or there
-    beside = frame["shap_rank"].notna().any()
     for instance in chosen[:CASES]:
+        own = frame[frame["instance"].astype(str) == instance]
+        beside = own["shap_rank"].notna().any()
+        note = "" if beside or frame["shap_rank"].isna().all() else NO_SHAP
         rows = tuple(
             (
                 Cell(text.count(row["rank"]), "number"),
@@ -110,12 +114,12 @@ def _cases(source: Source, record: Evidence) -> Iterator[Grid]:
                 Cell(text.interval(row["low"], row["high"], "percent"), "number"),
                 *([Cell(text.count(row["shap_rank"]), "number")] if beside else []),
             )
-            for row in records_of(frame[frame["instance"].astype(str) == instance])
+            for row in records_of(own)
         )
         columns = [Column("Place", numeric=True), Column("Reason"), Column("Present value")]
         columns += [Column("Share of counterfactuals", numeric=True), Column("95\u00a0% interval", numeric=True)]
         columns += [Column("Place by SHAP", numeric=True)] if beside else []
-        yield Grid(f"Case {instance}: principal reasons", tuple(columns), rows, name=f"reasons-{instance}")
+        yield Grid(f"Case {instance}: principal reasons", tuple(columns), rows, note, name=f"reasons-{instance}")
 
 
 def _instances(source: Source, record: Evidence) -> list[str]:

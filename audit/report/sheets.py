@@ -149,6 +149,12 @@ def _fixed(source: Source) -> Iterator[Block]:
     yield Bullets((*fixed[:MOST_FIXED], *([_say("more_details", count=rest).text] if rest > 0 else [])))
 
 
+def _seen(row: Mapping[str, Any]) -> str:
+    """In how many of the changed cases the detail is another one."""
+    share, n = text.finite(row.get("frequency")), text.finite(row.get("n"))
+    return "not known" if share is None or n is None else f"{text.count(round(share * n))} of {text.count(n)}"
+
+
 DIRECTIONS = {"too high": "too_high", "too low": "too_low"}
 
 
@@ -170,9 +176,8 @@ def _why(source: Source, before: Mapping[str, Any], instance: str) -> Iterator[B
         code = DIRECTIONS.get(str(row["direction"]), "another_value")
         help_said = _say(code, towards=str(row.get("towards") or "")).text
         value = _value(feature, before.get(str(row["feature"])))
-        rows.append((Cell(text.sentence(str(row["text"]))), Cell(value), Cell(help_said)))
-    yield Grid(
-        "Main reasons", (Column("Reason"), Column("Your value"), Column("What would help")), tuple(rows), name="why"
-    )
+        rows.append((Cell(text.sentence(str(row["text"]))), Cell(value), Cell(help_said), Cell(_seen(row))))
+    columns = (Column("Reason"), Column("Your value"), Column("What would help"), Column("Seen in"))
+    yield Grid("Main reasons", columns, tuple(rows), _say("seen").text, name="why")
     if len(found) > MOST_REASONS:
         yield Para(_say("more_reasons", count=len(found) - MOST_REASONS).text, "small")

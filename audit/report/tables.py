@@ -22,7 +22,7 @@ SHARES = frozenset(
     {"frequency", "increase_share", "coverage", "share", "fpr", "tpr", "probability", "observed", "feasible_rate"}
     | {"selection_rate", "accuracy", "balanced_accuracy", "mended_share", "missing_train", "missing_evaluate"}
     | {"share_gap", "share_change", "train_share", "evaluate_share"}
-    | {"changed_share", "rows_share", "favourable_share", "unfavourable_share"}
+    | {"changed_share", "hold_share", "rows_share", "favourable_share", "unfavourable_share"}
 )
 """Columns that hold shares wherever they occur."""
 
@@ -140,7 +140,9 @@ def _with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
         spans = [text.interval(a, b, form) for a, b in zip(frame[low], frame[high], strict=True)]
         place = list(frame.columns).index(low)
         frame = frame.drop(columns=[low, high])
-        frame.insert(place, f"{LABELS.get(subject.strip('_'), text.words(subject))} {INTERVAL}".strip(), spans)
+        name = subject.strip("_")
+        told = LABELS.get(name, text.sentence(text.words(name)))
+        frame.insert(place, f"{told}: {INTERVAL}" if name else INTERVAL, spans)
     return frame
 
 

@@ -216,11 +216,11 @@ def test_not_found_is_not_said_to_be_none(tmp_path: Path) -> None:
 def test_reasons_are_all_there_the_protected_one_too(full: list[str]) -> None:
     start = full.index("Main reasons")
     assert full[start + 1 : start + 6] == [
-        "Reason | Your value | What would help",
-        "Amount of the loan | 12,000 DM | A lower value would help",
-        "Sex | f | Another value would help, such as: m",
-        "Age | 41 years | A higher value would help",
-        "Savings | <100 DM | Another value would help",
+        "Reason | Your value | What would help | Seen in",
+        "Amount of the loan | 12,000 DM | A lower value would help | 7 of 10",
+        "Sex | f | Another value would help, such as: m | 7 of 10",
+        "Age | 41 years | A higher value would help | 7 of 10",
+        "Savings | <100 DM | Another value would help | 7 of 10",
     ]
     assert full.index("Age") < start  # what cannot change
     assert "The reasons were not worked out for this case." not in full
