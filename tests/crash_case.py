@@ -8,6 +8,7 @@ import platform
 import resource
 import signal
 import sys
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -72,6 +73,7 @@ def begin(
     kill_at: int | None = None,
     largest: int | None = None,
     plain: bool = False,
+    scratch: Path | None = None,
     log: Path,
 ) -> Begun:
     """`audit ...` in a process of its own.
@@ -81,6 +83,7 @@ def begin(
         kill_at: the process kills itself by signal 9 just before this change of the watched folder, counted from 0.
         largest: the largest file that it may write, in bytes (RLIMIT_FSIZE).
         plain: it obeys the permissions of files even where it runs as root, whose privileges it gives up.
+        scratch: the folder of its temporary files.
         log: a folder for what it says.
     """
     log.mkdir(parents=True, exist_ok=True)
@@ -88,7 +91,16 @@ def begin(
     said, changes = log / f"said-{number}.txt", log / f"changes-{number}.txt"
     for path in (said, changes):
         path.write_text("")
-    given = (list(map(str, words)), watched and str(watched), kill_at, largest, plain, said, changes)
+    given = (
+        list(map(str, words)),
+        watched and str(watched),
+        kill_at,
+        largest,
+        plain,
+        scratch and str(scratch),
+        said,
+        changes,
+    )
     return Begun(_server().Process(target=_child, args=given), said, changes)
 
 
@@ -98,7 +110,8 @@ def audit(*words: object, **how: Any) -> Ended:
 
 
 def _child(
-    words: list[str], watched: str | None, kill_at: int | None, largest: int | None, plain: bool, said: Path,
+    words: list[str], watched: str | None, kill_at: int | None, largest: int | None, plain: bool,
+    scratch: str | None, said: Path,
     changes: Path,
 ) -> None:  # fmt: skip
     from audit.cli.main import main
@@ -109,6 +122,8 @@ def _child(
         _watch(os.path.realpath(watched), kill_at, changes)
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    if scratch is not None:
+        tempfile.tempdir = os.environ["TMPDIR"] = scratch
     if plain:
         _give_up_privileges()
     sys.argv = ["audit", *words]

@@ -22,6 +22,7 @@ from audit.report.blocks import (
 from audit.report.crosswalk import as_of as crosswalk_as_of
 from audit.report.judged import OPINIONS, OUTCOMES, findings, gate_table, gates, tally
 from audit.report.narrative import prose
+from audit.report.profile import named, profile
 from audit.report.rules import rules, waivers
 from audit.report.source import REMEDIES, Source
 from audit.report.tables import cut
@@ -104,7 +105,7 @@ def control(source: Source) -> Iterator[Block]:
             Fact("Tool", " ".join(str(tool.get(key, "")) for key in ("name", "version")).strip() or UNSTATED),
             Fact("Owner of the model", text.plain(source.facts("audit", "owner") or UNSTATED)),
             Fact("Auditor", text.plain(source.facts("opinion", "by") or UNSTATED)),
-            Fact("Profile", _profile(source)),
+            Fact("Profile", profile(source)),
             Fact("Independence, approvals, distribution", organisation(source, "S0")),
             Fact(
                 "Nature of this report",
@@ -113,19 +114,6 @@ def control(source: Source) -> Iterator[Block]:
         )
     )
     yield from rules()
-
-
-def _profile(source: Source) -> str:
-    """Whether this is the whole report, or one to hand out, and what that lacks."""
-    shared = source.facts("shared")
-    if not shared:
-        return "whole: rows, cases and sheets of single people are in the bundle; for its owner"
-    return (
-        f"shared, made from the report {shared['of']}. Left out: rows, ids, scores, cases, sheets and pictures of "
-        f"single people ({text.count(shared['tables'])} tables and {text.count(shared['files'])} files), the ranges of "
-        f"features, and the numbers of groups and regions of fewer than {text.count(shared['min_n'])} "
-        f"({text.count(shared['numbers'])} numbers or lines). Sections that rest on what was left out are shorter."
-    )
 
 
 def summary(source: Source) -> Iterator[Block]:
@@ -290,7 +278,7 @@ def data(source: Source) -> Iterator[Block]:
             Fact("Training data", _file(given.get("train"))),
             Fact("Evaluation data", _file(evaluate)),
             Fact("How they relate", kinds.get(str(evaluate.get("kind")), UNSTATED)),
-            Fact("Instance id", _named(given)),
+            Fact("Instance id", named(given)),
             Fact("Target", f"{target.get('column')}{favourable}" if target.get("column") else UNSTATED),
             Fact("Protected columns", text.plain(given.get("protected") or UNSTATED)),
             Fact("Stored production score", text.plain(given.get("production_score") or "none to compare with")),
@@ -303,14 +291,6 @@ def data(source: Source) -> Iterator[Block]:
             Fact("Collection, quality, labels, privacy", organisation(source, "S4")),
         )
     )
-
-
-def _named(given: Mapping[str, Any]) -> str:
-    """What names a row, and whether it is a pseudonym."""
-    name, hashed = text.plain(given.get("id") or "the row number"), given.get("pseudonyms")
-    if not isinstance(hashed, Mapping):
-        return name
-    return f"{name}, replaced by pseudonyms ({hashed['hash']}, {hashed['bits']} bits, key {hashed['fingerprint']})"
 
 
 def _file(given: Any) -> str:

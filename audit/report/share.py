@@ -50,6 +50,9 @@ GROUPED = (("by", "group"), ("region",))
 COUNTS = ("n", "n_instances", "pictures")
 """Columns that count them."""
 
+EXTREMES = frozenset({"bound_beyond_data"})
+"""Notes that tell the smallest or largest value of the data; none of them is a finding."""
+
 LEFT_OUT = "left out"
 
 
@@ -184,9 +187,10 @@ def _reduced(whole: Bundle, record: Evidence, judged: frozenset[str], least: int
         left.numbers += small
         empty = {"value": None, "low": None, "high": None, "n": None}
         metrics.append(metric.model_copy(update=empty) if small else metric)
+    notes = tuple(_without_ids(note) for note in record.notes if note.code not in EXTREMES or note.severity)
     message = LEFT_OUT if record.status == "error" else record.message
     return Result(
-        metrics=tuple(metrics), tables=tables, notes=tuple(map(_without_ids, record.notes)),
+        metrics=tuple(metrics), tables=tables, notes=notes,
         status=record.status, message=message,
     )  # fmt: skip
 

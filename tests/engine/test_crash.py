@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -57,9 +56,25 @@ def sound(out):
     return True
 
 
+SHARES = 16 if ACCEPT else 1
+"""The moments are shared among so many tests: one that takes minutes is taken for one that hangs."""
+
+KILLED: list[int] = []
+
+
+@pytest.fixture(scope="module")
+def counted(case, tmp_path_factory):
+    """What a run over an older bundle changes in the folder, in order."""
+    spec, first, _, _ = case
+    folder = tmp_path_factory.mktemp("counted")
+    shutil.copytree(first, folder / "out")
+    line = ["run", spec, "-q", *OTHER, "-o", folder / "out"]
+    return crash_case.audit(*line, watched=folder / "out", log=folder / "log").changes
+
+
 def moments(changes):
     """At which changes of the folder a run is killed: at each step by which the files are put in place, and others."""
-    commit = next(i for i, line in enumerate(changes) if line == "os.mkdir .next/trash")
+    commit = changes.index("os.mkdir .next/trash")
     if ACCEPT:
         steps = list(range(commit, len(changes)))
         return [*steps, *sorted(random.Random(7).sample(range(2, commit), max(50 - len(steps), 20)))]
@@ -67,37 +82,44 @@ def moments(changes):
     return [commit // 2, *(changes.index(name) for name in named)]
 
 
-def test_a_run_over_an_older_bundle_is_killed_at_any_change_and_leaves_the_one_or_the_other(case, tmp_path, figure):
+@pytest.mark.parametrize("share", range(SHARES))
+def test_a_run_over_an_older_bundle_is_killed_and_leaves_the_one_or_the_other(case, counted, tmp_path, share, figure):
     spec, first, old, new = case
-    shutil.copytree(first, tmp_path / "counted")
-    line = ["run", spec, "-q", *OTHER]
-    counted = crash_case.audit(
-        *line, "-o", tmp_path / "counted", watched=tmp_path / "counted", log=tmp_path / "log"
-    ).changes
-    between = []
-    for moment in moments(counted):
+    for moment in moments(counted)[share::SHARES]:
         out = tmp_path / f"killed-{moment}"
         shutil.copytree(first, out)
-        ended = crash_case.audit(*line, "-o", out, watched=out, kill_at=moment, log=tmp_path / "log")
+        line = ["run", spec, "-q", *OTHER, "-o", out]
+        ended = crash_case.audit(*line, watched=out, kill_at=moment, log=tmp_path / "log")
         assert ended.code == -signal.SIGKILL, counted[moment]
         if sound(out):
             assert visible(out) in (old, new), counted[moment]
-        else:
-            between.append(moment)
-            if moment % 2:
-                assert crash_case.audit("render", out, "--format", "html", log=tmp_path / "log").code == 0
-                assert sound(out)
-                assert visible(out) == new, counted[moment]
-        done = crash_case.audit(*line, "-o", out, log=tmp_path / "log")
+        elif moment % 2:
+            assert crash_case.audit("render", out, "--format", "html", log=tmp_path / "log").code == 0
+            assert sound(out)
+            assert visible(out) == new, counted[moment]
+        done = crash_case.audit(*line, log=tmp_path / "log")
         assert (done.code, done.said) == (0, ""), counted[moment]
         assert credit_case.contents(out) == new, counted[moment]
         shutil.rmtree(out)
-    assert between, "no run was killed while it put its files in place"
-    figure(
-        "kills -9 at a change of the folder",
-        len(moments(counted)),
-        "older bundle or new one, and the same bytes after going on",
-    )
+        KILLED.append(moment)
+    if share == SHARES - 1:
+        said = "at a change of the folder, each step of putting it in place among them; the older bundle or the new one"
+        figure("runs over an older bundle killed by signal 9", len(KILLED), said)
+
+
+def test_between_two_bundles_a_reader_is_told_so_and_render_ends_it(case, counted, tmp_path):
+    spec, first, _, new = case
+    out = tmp_path / "out"
+    shutil.copytree(first, out)
+    line = ["run", spec, "-q", *OTHER, "-o", out]
+    crash_case.audit(*line, watched=out, kill_at=counted.index("os.rename .next/report.html"), log=tmp_path / "log")
+    assert not sound(out)
+    ended = crash_case.audit("verify", out, log=tmp_path / "log")
+    assert ended.code == 4
+    assert "was cut off while it put its files in place; `audit render` ends it" in ended.said
+    assert crash_case.audit("render", out, "--format", "html", log=tmp_path / "log").code == 0
+    assert sound(out)
+    assert visible(out) == new
 
 
 def children(pid):
@@ -129,16 +151,16 @@ def test_one_process_is_killed_alone_and_the_others_end(case, tmp_path, victim):
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     shutil.copytree(first, out)
     scratch.mkdir()
-    line = [sys.executable, "-m", "audit", "run", str(spec), "-o", str(out), "-q", "--workers", "2", *OTHER]
-    env = {**os.environ, "TMPDIR": str(scratch)}
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    while process.poll() is None and not (workers := children(process.pid)):
+    begun = crash_case.begin(
+        "run", spec, "-o", out, "-q", "--workers", "2", *OTHER, scratch=scratch, log=tmp_path / "log"
+    )
+    while begun.runs() and not (workers := children(begun.process.pid)):
         time.sleep(0.01)
-    os.kill(process.pid if victim == "main" else workers[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
+    os.kill(begun.process.pid if victim == "main" else workers[0], signal.SIGKILL)
+    ended = begun.end()
     if victim == "worker":
-        assert process.returncode == 3
-        (told,) = said.splitlines()
+        assert ended.code == 3
+        (told,) = ended.said.splitlines()
         assert told.startswith("a worker process was killed")
         assert "run the same command again to go on" in told
     end = time.monotonic() + 60
