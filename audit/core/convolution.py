@@ -135,7 +135,8 @@ def split(module: "Module", cut: str) -> "tuple[Module, Module]":
     except Exception as error:  # whatever the network's own code raises
         raise ModelError(
             f"model.cut: the network cannot be cut, because its code depends on its input ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); give it as two exported programs"
+            f"{str(error).splitlines()[0] if str(error) else ''}); give it as two exported programs "
+            "(`image_programs`), or as a function that builds both halves (`image_function`)"
         ) from error
     calls = [node for node in graph.nodes if node.op == "call_module" and node.target == wanted]
     uses = [f"{wanted}#{i + 1}" for i in range(len(calls))]
