@@ -21,6 +21,9 @@ HAIR = 1e-3
 CLOSE = 0.01
 """A counterfactual within this share of the optimum counts as close to it."""
 
+PROOFS = {"optimal": "the nearest is proved", "infeasible": "that there is none is proved", "none": "no proof"}
+"""What the table of proofs says of each state."""
+
 SAME = ("constraints", "for")
 """Settings that two sets must share to be compared row by row."""
 
@@ -38,7 +41,7 @@ class SearchGap(Method):
         number is shown. A search that minimises another cost (a cost for each change, weights) may keep a gap.
 
     Tables:
-        search_gap: instance, distance, optimum, gap (relative). search_gap_status: status of the proof, status of the
+        search_gap: instance, distance, optimum, gap (relative). search_gap_status: what is proved, status of the
         search, rows.
 
     Reference:
@@ -56,7 +59,7 @@ class SearchGap(Method):
         return {"judged": f"counterfactuals.{self.from_}", "proved": f"counterfactuals.{self.proof}"}
 
     def run(self, ctx: Context, part: Part) -> Result:
-        """Rows drawn at random, one by one.
+        """Rows drawn at random that the search with proofs was asked about, one by one.
 
         Raises:
             Refusal: the sets were searched under different constraints, or no row has a proof.
@@ -72,6 +75,7 @@ class SearchGap(Method):
                 "proof": _proofs(proved).reindex(drawn),
             }
         )
+        rows = rows[rows["proof"] != "not asked"]
         optimal = rows[rows["proof"] == "optimal"]
         settled = rows[rows["proof"].isin(["optimal", "infeasible"])]
         if not len(settled):
@@ -85,7 +89,8 @@ class SearchGap(Method):
         )
         table = both.reset_index(names="instance")[["instance", "distance", "optimum"]]
         table["gap"] = np.where(table["optimum"] > 0, table["distance"] / table["optimum"] - 1, np.nan)
-        status = rows.groupby(["proof", "search"], sort=True).size().rename("rows").reset_index()
+        said = rows.assign(proof=rows["proof"].map(PROOFS), search=rows["search"].str.replace("_", " "))
+        status = said.groupby(["proof", "search"], sort=True).size().rename("rows").reset_index()
         tables = {"search_gap": table, "search_gap_status": status}
         return Result(metrics=metrics, tables=tables, notes=self._notes(rows, both, metrics))
 

@@ -62,6 +62,22 @@ def test_by_hand():
     assert [note.code for note in result.notes] == ["gap"]
 
 
+def test_rows_that_were_not_asked_about_count_nowhere():
+    """They have the outcome that is wanted; the state of each other row is said in words."""
+    proved = searched(
+        [[1.0], [], [], [], [], []], ["found", "infeasible", "not_found", *["not_applicable"] * 3], [OPTIMAL, *[""] * 5]
+    )
+    judged = searched([[2.0], [], [3.0], [], [], []], ["found", "not_found", "found", *["not_applicable"] * 3])
+    result = gap(judged, proved)
+    assert (metrics(result)["proved"].value, metrics(result)["proved"].n) == (2, 3)
+    assert (result.notes[0].args["proved"], result.notes[0].args["rows"]) == (2, 3)
+    assert result.tables["search_gap_status"].to_numpy().tolist() == [
+        ["no proof", "found", 1],
+        ["that there is none is proved", "not found", 1],
+        ["the nearest is proved", "found", 1],
+    ]
+
+
 def test_rows_that_joined_for_a_region_do_not_count():
     judged = searched([[1.0], [2.0], [3.0], [9.0], [], []], ["found"] * 4 + ["not_found"] * 2)
     assert metrics(gap(judged, PROVED, drawn=2))["gap"].value == 0
