@@ -246,11 +246,12 @@ def first_of_equal(keys: NDArray[np.uint64]) -> Ints:
 
 def row_keys(owner: Ints, codes: Floats) -> NDArray[np.uint64]:
     """A hash of 64 bits of each row (m, d) and its owner, shape (m,)."""
-    bits = np.ascontiguousarray(codes + 0.0).view(np.uint64)
+    # Column by column, so that each is read where it lies; adding 0 makes one of both zeros.
+    columns = np.add(codes.T, 0.0, order="C").view(np.uint64)
     key = owner.astype(np.uint64)
-    for j in range(codes.shape[1]):
-        word = bits[:, j] >> np.uint64(32)
-        word ^= bits[:, j]
+    for word in columns:
+        key ^= word
+        np.right_shift(word, np.uint64(32), out=word)
         key ^= word
         key *= np.uint64(0x9E3779B97F4A7C15)
         np.right_shift(key, np.uint64(29), out=word)

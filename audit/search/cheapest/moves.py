@@ -195,7 +195,7 @@ class Grid:
         low, high = jumps[start], jumps[stop - 1]
         place = np.searchsorted(jumps, low[:, None] + np.linspace(0, 1, size) * (high - low)[:, None])
         # A jump lies between two values: on the way up the upper one is beyond it, on the way down the lower.
-        place = place - (values[np.minimum(place, len(values) - 1)] <= here[:, None])
+        place = place - (np.minimum(place, len(values) - 1) < np.searchsorted(values, here, side="right")[:, None])
         return np.asarray(values[np.clip(place, start[:, None], stop[:, None] - 1)])
 
 
