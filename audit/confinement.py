@@ -70,7 +70,8 @@ def limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     used = _used()
     if used is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+        most = at_most(used + memory, *resource.getrlimit(resource.RLIMIT_AS))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 @contextmanager
@@ -79,12 +80,16 @@ def memory_within(memory: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = _used()
     if used is not None:
-        known = [most for most in (soft, hard) if most != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min([used + memory, *known]), hard))
+        resource.setrlimit(resource.RLIMIT_AS, (at_most(used + memory, soft, hard), hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def at_most(wanted: int, *limits: int) -> int:
+    """The limit that is wanted, or the lowest of those that hold already: none can be raised."""
+    return min([wanted, *(most for most in limits if most != resource.RLIM_INFINITY)])
 
 
 def _used() -> int | None:

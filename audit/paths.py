@@ -40,15 +40,15 @@ def refusal(base: Path, name: str) -> str | None:
         return None
     except (OSError, RuntimeError) as error:
         return f"cannot be reached: {getattr(error, 'strerror', None) or 'its links lead in a circle'}"
+    if any(real.is_relative_to(place) for place in KERNEL):
+        return "is a device or an answer of the kernel, and no file; name a file"
     if real != Path(os.path.normpath(home / name)) and not real.is_relative_to(home):
         return f"leads over a link to {real}; name that file itself, so that the spec says what is read"
-    return _no_file(real, found)
+    return _no_file(found)
 
 
-def _no_file(real: Path, found: os.stat_result) -> str | None:
+def _no_file(found: os.stat_result) -> str | None:
     kind = next((words for test, words in KINDS if test(found.st_mode)), None)
-    if any(real.is_relative_to(place) for place in KERNEL):
-        kind = "a device, or an answer of the kernel"
     if kind is not None:
         return f"is {kind}, and no file; name a file"
     if found.st_size > MOST_BYTES:

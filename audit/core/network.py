@@ -343,7 +343,7 @@ def _header(data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(data[8 : 8 + size])
         return dict(header)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelError("no safetensors: the header cannot be read. Save the weights with safetensors.") from error
 
 

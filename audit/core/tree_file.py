@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from audit.core.errors import ModelError
 from audit.core.labels import label_of, model_classes
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -191,3 +195,27 @@ def pairs(low: Floats, high: Floats) -> Floats:
     """Neighbours of splits, shape (k, 2), ascending and distinct."""
     stacked = np.column_stack([low, high]).astype(np.float64).reshape(-1, 2)
     return np.unique(stacked, axis=0)
+
+
+def is_tree(left: Ints, right: Ints, leaf: Bools) -> bool:
+    """Whether nodes make a tree: from the first of them every walk ends in a leaf, and none leads outside.
+
+    Libraries walk from node to node without looking: a child that is not there is read from foreign memory, and a
+    circle has no end.
+
+    Args:
+        left, right: the child of each node, shape (n,); of leaves they are not looked at.
+        leaf: which nodes are leaves, shape (n,).
+    """
+    n = len(leaf)
+    if not len(left) == len(right) == n > 0:
+        return False
+    children = np.concatenate([left[~leaf], right[~leaf]])
+    if len(children) and not 0 <= children.min() <= children.max() < n:
+        return False
+    at, seen = np.zeros(1, dtype=np.int64), 0
+    while len(at) and seen <= n:
+        seen += len(at)
+        inner = at[~leaf[at]]
+        at = np.concatenate([left[inner], right[inner]])
+    return seen <= n

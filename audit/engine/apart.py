@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.confinement import confine, limit
+from audit.confinement import at_most, confine, limit
 from audit.conversation import receive, send
 from audit.core.errors import ModelError
 from audit.core.model import Adapter, Capability, CodeScores, ImageModel, Model, Native, Pixels, Source, StoredScores
@@ -280,12 +280,13 @@ def _cut_off(connection: socket.socket, settings: dict[str, Any]) -> None:
 def _computing(seconds: int) -> Iterator[None]:
     """A time of computing after which the process is ended."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + seconds, most))
+    before, most = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = math.ceil(used.ru_utime + used.ru_stime) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (at_most(wanted, before), most))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+        resource.setrlimit(resource.RLIMIT_CPU, (before, most))
 
 
 def _described(model: Read) -> dict[str, Any]:

@@ -19,6 +19,8 @@ MEMORY, PER_BYTE = 4 * 2**30, 30
 """Bytes of memory that reading a table may take, and how many for each byte of the file where that is more."""
 
 MOST_COLUMNS = 20_000
+SHOWN = 200
+"""Characters of a path that a message repeats."""
 
 
 def said(loaded: Loaded, steps: Steps, text: str) -> str:
@@ -57,7 +59,7 @@ def followed(loaded: Loaded, steps: Steps, name: str, *, beside: bool = False) -
     if why is None and beside and not path.resolve().is_relative_to(loaded.path.parent.resolve()):
         why = "lies outside the folder of the spec, and the report would quote it; put the text beside the spec"
     if why is not None:
-        raise SpecError(said(loaded, steps, f"{name!r} {why}"))
+        raise SpecError(said(loaded, steps, f"{name[:SHOWN]!r} {why}"))
     return path
 
 

@@ -29,6 +29,9 @@ ID, LABEL = "image", "label"
 """The columns of a folder or an array: what names a picture, and its true class."""
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What is decoded, whatever a file is called; among the others is one that starts a program of its own, for EPS."""
+
 SHOWN = 20
 """Files that a finding names; it always gives the count."""
 
@@ -225,7 +228,7 @@ def _decoded(content: bytes) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            return Image.open(io.BytesIO(content))
+            return Image.open(io.BytesIO(content), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise ValueError("has too many pixels") from error
 

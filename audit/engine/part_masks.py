@@ -105,7 +105,7 @@ def _opened(file: Path) -> NDArray[Any]:
     """The numbers in a label map: of a grey picture its values, of one with a palette the places in the palette."""
     from PIL import Image
 
-    with Image.open(file) as image:
+    with Image.open(file, formats=("PNG",)) as image:
         if image.mode not in {"1", "L", "P", "I", "I;16"}:
             raise ValueError(f"is a picture in {image.mode}; a label map has one number for each pixel, as grey values")
         return np.asarray(image).astype(np.int64)

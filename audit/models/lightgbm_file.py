@@ -13,7 +13,7 @@ from audit.core.errors import ModelError
 from audit.core.model import Capability, CodeScores, Native, Source
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
-from audit.core.tree_file import Columns, columns, labels, pairs, whole
+from audit.core.tree_file import Columns, columns, is_tree, labels, pairs, whole
 from audit.models import FileAdapter
 
 OBJECTIVES = frozenset({"binary", "multiclass", "softmax", "cross_entropy", "xentropy"})
@@ -106,6 +106,7 @@ class LightgbmAdapter(FileAdapter):
             )
         data = self.content(source)
         text = _text(self.path, data)
+        _refuse_broken_trees(self.path, text)
         booster = _open(self.path, text)
         count = _classes(self.path, text, booster)
         names = _names(booster, source.schema, self.features)
@@ -126,6 +127,53 @@ def _text(path: str, data: bytes) -> str:
     if "\nend of trees\n" not in text or "\nend of parameters\n" not in text:
         raise ModelError(f"model.path: {path} ends too early; copy the file again")
     return text
+
+
+def _refuse_broken_trees(path: str, text: str) -> None:
+    """Refuses trees that lead outside of themselves or of the features: LightGBM reads and walks them without looking.
+
+    Leaves are negative: -1 is the first of them.
+    """
+    head, *trees = text.partition("\nend of trees\n")[0].split("\nTree=")
+    try:
+        most = int(_line(head, "max_feature_idx"))
+        named = len(_line(head, "feature_names").split(" ")) == most + 1
+        whole = named and all(_is_whole(tree, most) for tree in trees)
+    except (ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise ModelError(f"model.path: {path} holds a broken tree, or another number of features; save the model again")
+
+
+def _is_whole(tree: str, most: int) -> bool:
+    """Whether the text of a tree has as many entries as it says, and makes a tree of features up to `most`."""
+    leaves = int(_line(tree, "num_leaves"))
+    values = len(_line(tree, "leaf_value").split())
+    if leaves == 1:
+        return values == 1
+    left, right, features, cuts, kinds = (
+        np.array(_line(tree, key).split(), dtype=np.float64)
+        for key in ("left_child", "right_child", "split_feature", "threshold", "decision_type")
+    )
+    sizes = {len(part) for part in (left, right, features, cuts, kinds)}
+    if leaves < 1 or values != leaves or sizes != {leaves - 1} or not 0 <= features.min() <= features.max() <= most:
+        return False
+    if min(left.min(), right.min()) < -leaves or max(left.max(), right.max()) > leaves - 2:
+        return False
+    nodes = [np.where(side < 0, leaves - 2 - side, side).astype(np.int64) for side in (left, right)]
+    filled = [np.concatenate([side, np.zeros(leaves, dtype=np.int64)]) for side in nodes]
+    leaf = np.arange(2 * leaves - 1) >= leaves - 1
+    return is_tree(filled[0], filled[1], leaf) and _has_categories(tree, cuts[(kinds.astype(np.int64) & 1) == 1])
+
+
+def _has_categories(tree: str, places: Floats) -> bool:
+    """Whether the sets of categories that splits name are there."""
+    bounds = np.array(_line(tree, "cat_boundaries").split(), dtype=np.int64)
+    words = len(_line(tree, "cat_threshold").split())
+    if not len(places):
+        return True
+    named = len(bounds) > 1 and bool((places >= 0).all() and (places < len(bounds) - 1).all())
+    return named and bounds[0] == 0 and bool((np.diff(bounds) >= 0).all()) and bounds[-1] == words
 
 
 def _open(path: str, text: str) -> Any:

@@ -14,7 +14,8 @@ from audit.core.errors import ModelError
 from audit.core.labels import class_labels
 from audit.core.model import Allow, Capability, Native, Source
 from audit.core.table import Floats
-from audit.models import FileAdapter
+from audit.core.tree_file import is_tree
+from audit.models import FileAdapter, refuse_bomb
 from audit.models.refit import refitted
 
 PICKLED = frozenset({".pkl", ".pickle", ".joblib"})
@@ -113,6 +114,7 @@ class SklearnAdapter(FileAdapter):
         if known is not None and self.features is not None:
             _refuse_other_features(known, self.features)
         _run_on_one_thread(estimator)
+        _refuse_broken_trees(self.path, estimator)
         notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
         return FittedModel(estimator, classes, known, notes)
 
@@ -132,6 +134,7 @@ def _open(path: str, data: bytes, allow: Allow) -> Any:
 def _open_skops(path: str, data: bytes, trusted: tuple[str, ...]) -> Any:
     import skops.io
 
+    refuse_bomb(path, data)
     try:
         untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - set(trusted))
     except Exception as error:  # the file is foreign: whatever its reader raises is a fault of the file
@@ -229,10 +232,35 @@ def _parts(value: Any, seen: set[int]) -> Iterator[Any]:
         inside = list(value.values())
     elif isinstance(value, list | tuple):
         inside = list(value)
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        inside = list(value.ravel())
     else:
         return
     for item in inside:
         yield from _parts(item, seen)
+
+
+def _refuse_broken_trees(path: str, estimator: Any) -> None:
+    """Refuses trees that lead outside of themselves or of their features: they are walked without looking."""
+    for part in _parts(estimator, set()):
+        for left, right, leaf, feature in _trees(part):
+            most = getattr(part, "n_features_in_", None) or 0
+            split = feature[~leaf]
+            if not is_tree(left, right, leaf) or (len(split) and not 0 <= split.min() <= split.max() < most):
+                raise ModelError(f"model.path: {path} holds a broken tree; save the model again")
+
+
+def _trees(part: Any) -> Iterator[tuple[Any, ...]]:
+    """Of every tree of an estimator the left and right children, which nodes are leaves, and the features."""
+    trees: Any = getattr(part, "tree_", None)
+    if hasattr(trees, "children_left"):
+        left = np.asarray(trees.children_left)
+        yield left, np.asarray(trees.children_right), left == -1, np.asarray(trees.feature)
+    for stage in getattr(part, "_predictors", None) or ():
+        for tree in stage:
+            nodes = tree.nodes
+            left, right = (nodes[side].astype(np.int64) for side in ("left", "right"))
+            yield left, right, nodes["is_leaf"].astype(bool), nodes["feature_idx"].astype(np.int64)
 
 
 def _split(estimator: Any) -> tuple[Any, Any]:

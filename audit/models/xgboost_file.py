@@ -15,7 +15,7 @@ from audit.core.errors import ModelError
 from audit.core.model import Capability, CodeScores, Native, Source
 from audit.core.schema import FeatureSchema, Level
 from audit.core.table import Floats
-from audit.core.tree_file import Columns, columns, labels, pairs, whole
+from audit.core.tree_file import Columns, columns, is_tree, labels, pairs, whole
 from audit.models import FileAdapter
 
 OBJECTIVES = frozenset({"binary:logistic", "multi:softprob"})
@@ -126,6 +126,7 @@ class XgboostAdapter(FileAdapter):
         inside = _categories(self.path, booster, names)
         booster = _cut(booster)
         learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+        _refuse_broken_trees(self.path, learner)
         count = _classes(self.path, learner)
         fitted = columns(names, inside, self.categories)
         if self.features is not None:
@@ -222,6 +223,20 @@ def _open(path: str, data: bytes) -> Any:
         first = str(error).splitlines()[0]
         raise ModelError(f"model.path: {path} cannot be loaded: {type(error).__name__}: {first}") from error
     return booster
+
+
+def _refuse_broken_trees(path: str, learner: Mapping[str, Any]) -> None:
+    """Refuses trees that lead outside of themselves or of the features: XGBoost walks them without looking."""
+    features = int(learner["learner_model_param"]["num_feature"])
+    trees = learner["gradient_booster"].get("model", {}).get("trees", ())
+    for i, tree in enumerate(trees):
+        left, right = (np.asarray(tree[f"{side}_children"], dtype=np.int64) for side in ("left", "right"))
+        split = np.asarray(tree["split_indices"], dtype=np.int64)
+        leaf = left == -1
+        kinds = np.asarray(tree.get("split_type") or [0] * len(left))
+        sized = len(split) == len(tree["split_conditions"]) == len(kinds) == len(left)
+        if not sized or not is_tree(left, right, leaf) or (split[~leaf] >= features).any() or (split < 0).any():
+            raise ModelError(f"model.path: {path} holds a broken tree, its tree {i + 1}; save the model again")
 
 
 def _cut(booster: Any) -> Any:

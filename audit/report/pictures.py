@@ -64,7 +64,7 @@ def opened(data: bytes | None) -> Any:
 
     if data is None:
         return None
-    picture = Image.open(BytesIO(data))
+    picture = Image.open(BytesIO(data), formats=("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"))
     return picture.convert("L" if picture.mode in {"1", "L"} else "RGB")
 
 
