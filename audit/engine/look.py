@@ -15,6 +15,7 @@ from audit.core.base import sha256
 from audit.core.errors import SpecError
 from audit.engine.files import Steps, said
 from audit.report.template import SPECIMEN, Settings, allowed_places, draw, faint
+from audit.report.text import visible
 from audit.spec.check import report_sections
 from audit.spec.document import Document, read_document
 from audit.spec.load import Loaded, place
@@ -127,7 +128,7 @@ def _files(loaded: Loaded, name: str) -> dict[str, bytes]:
     names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
     if len(names) > MOST_FILES:
         raise SpecError(said(loaded, STEPS, f"{name!r} holds {len(names)} files; a template has at most {MOST_FILES}"))
-    files = {one: _content(loaded, folder / one, f"{name}/{one}") for one in names}
+    files = {one: _content(loaded, folder / one, visible(f"{name}/{one}")) for one in names}
     if sum(map(len, files.values())) > LARGEST_ALL:
         raise SpecError(said(loaded, STEPS, f"{name!r} is larger than {LARGEST_ALL} bytes in all"))
     return files
@@ -142,11 +143,13 @@ def _content(loaded: Loaded, path: Path, shown: str) -> bytes:
     except OSError as error:
         what = "is a link, which is not followed" if path.is_symlink() else f"cannot be read: {error.strerror}"
         raise SpecError(said(loaded, STEPS, f"{shown} {what}")) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise SpecError(said(loaded, STEPS, f"{shown} is no plain file; a template is one folder without others"))
-        content = file.read(LARGEST + 1)
+    try:
+        plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        content = _at_most(descriptor, LARGEST + 1) if plain else b""
+    finally:
+        os.close(descriptor)
+    if not plain:
+        raise SpecError(said(loaded, STEPS, f"{shown} is no plain file; a template is one folder without others"))
     if len(content) > LARGEST:
         raise SpecError(said(loaded, STEPS, f"{shown} is larger than {LARGEST} bytes"))
     if path.suffix == ".j2":
@@ -155,4 +158,12 @@ def _content(loaded: Loaded, path: Path, shown: str) -> bytes:
         except UnicodeDecodeError as error:
             line = content[: error.start].count(b"\n") + 1
             raise SpecError(f"{path.name}:{line}: not UTF-8 text; save the file as UTF-8") from error
+    return content
+
+
+def _at_most(descriptor: int, size: int) -> bytes:
+    """The first bytes of an open file."""
+    content = b""
+    while len(content) < size and (more := os.read(descriptor, size - len(content))):
+        content += more
     return content

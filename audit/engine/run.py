@@ -259,7 +259,8 @@ def _conclude(
     texts.check(bundle)
     bundle.drop_parts()
     bundle.prune({record.key for record in records})
-    manifest = bundle.write_manifest(_manifest(loaded, loading, texts, plan, audit, opinion, options))
+    told = {"audit": audit, "opinion": opinion, **texts.facts()}
+    manifest = bundle.write_manifest(_manifest(loaded, loading, plan, told, options))
     if options.against is not None:
         bundle.write(CHANGES, pretty_json(diff(Bundle(options.against), bundle).undated().model_dump(mode="json")))
         manifest = bundle.write_manifest(manifest)
@@ -295,24 +296,14 @@ def _opinion(loaded: Loaded, texts: Texts, findings: Sequence[Finding]) -> dict[
     }  # fmt: skip
 
 
-def _manifest(
-    loaded: Loaded,
-    loading: Loading,
-    texts: Texts,
-    plan: Plan,
-    audit: dict[str, Any],
-    opinion: dict[str, Any],
-    options: Options,
-) -> Manifest:
+def _manifest(loaded: Loaded, loading: Loading, plan: Plan, told: dict[str, Any], options: Options) -> Manifest:
     inputs, spec = loading.inputs, loaded.spec
     works = [runnable(task) for task in plan.tasks if task.family != "sample"]
     decision = inputs.decision
     rows = {record.role: {"name": record.name, "rows": record.rows} for record in loading.records}
     facts = spec_facts(spec, inputs.schema)
     facts |= {
-        "audit": audit,
-        "opinion": opinion,
-        **texts.facts(),
+        **told,
         "waivers": [waiver.model_dump(mode="json") for waiver in spec.waivers],
         "crosswalk": None if spec.report.crosswalk is None else list(spec.report.crosswalk),
         "schema": [feature.model_dump(mode="json") for feature in inputs.schema.features],
@@ -340,7 +331,7 @@ def _manifest(
         spec=loaded.text,
         overrides=loaded.overrides,
         allowed=tuple(allowed),
-        as_of=audit["as_of"],
+        as_of=told["audit"]["as_of"],
         seed=spec.run.seed,
         repository=repository(loaded.path.parent),
         inputs=loading.records,

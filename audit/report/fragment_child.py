@@ -129,6 +129,8 @@ def _said(error: BaseException) -> str:
         return "needs more memory than a template may have"
     if isinstance(error, TooLongError):
         return "computes longer than a template may"
+    if isinstance(error, OSError):
+        return "asks for a file, which a template cannot have"
     if isinstance(error, RecursionError):
         return "includes itself, or is nested too deep"
     if isinstance(error, jinja2.TemplateNotFound):

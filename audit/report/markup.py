@@ -32,12 +32,12 @@ class WrongMarkupError(ValueError):
     """Markup that a template may not write.
 
     Attributes:
-        tag: the element that is meant, to find it in the template; empty for text.
+        hint: the element, attribute or text that is meant, to find its line in the template.
     """
 
-    def __init__(self, text: str, tag: str = "") -> None:
+    def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(text)
-        self.tag = tag
+        self.hint = hint
 
 
 def cleaned(markup: str, place: Literal["block", "inline"], show: Callable[[str], str]) -> str:
@@ -144,7 +144,7 @@ class _Reader(HTMLParser):
             return f' scope="{value}"'
         hints = {"class": f"classes are {_listed(CLASSES)}", "href": "a link leads into the report, as #S7"}
         hint = hints.get(name, "allowed are class, href on <a> and scope on <th>")
-        raise WrongMarkupError(f"{name}={value[:40]!r} on <{tag}>: {hint}", tag)
+        raise WrongMarkupError(f"{name}={value[:40]!r} on <{tag}>: {hint}", name)
 
 
 def _listed(names: frozenset[str]) -> str:

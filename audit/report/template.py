@@ -33,7 +33,7 @@ LINES = ("kicker", "foot", "footer")
 """Places that hold a line, which a template may replace."""
 
 MEMORY = 128 * 2**20
-SECONDS = 5
+SECONDS = 2
 PATIENCE = 120
 """Bytes, seconds of computing and seconds of waiting that the templates of a report may take."""
 
@@ -195,7 +195,7 @@ def draw(settings: Settings, files: Mapping[str, bytes], report: Mapping[str, An
         try:
             return cleaned(told[file][0], kind, lambda text: _said(text, told[file][1], shown))
         except WrongMarkupError as error:
-            raise SpecError(f"{file}:{_line(_text(files, file), error.tag)}: {error}") from error
+            raise SpecError(f"{file}:{_line(_text(files, file), error.hint)}: {error}") from error
 
     return Look(
         name=settings.name,
@@ -211,12 +211,11 @@ def _text(files: Mapping[str, bytes], name: str) -> str:
     return files[name].decode("utf-8-sig").replace("\r\n", "\n")
 
 
-def _line(template: str, tag: str) -> int:
-    """The line of a template on which an element, or a text, stands first."""
-    wanted = f"<{tag}" if re.match(r"[/!?\w]", tag) and " " not in tag else tag
-    for wanted in (f"<{tag}", tag):
+def _line(template: str, hint: str) -> int:
+    """The line of a template on which an element, an attribute or a text stands first; 1 where it is made up."""
+    for wanted in (f"<{hint}", f"{hint}=", hint) if hint else ():
         for number, line in enumerate(template.split("\n"), start=1):
-            if tag and wanted in line:
+            if wanted in line:
                 return number
     return 1
 
