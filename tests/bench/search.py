@@ -48,7 +48,7 @@ FREE = ("ours-fast0", "ours-quality0")
 DATA = ("census", "german", "caravan")
 MODELS = ("lightgbm", "mlp")
 SEEDS = 3
-BUDGET = 15.0
+BUDGET = 10.0
 """Seconds that a library may take for the rows of a cell; the searches whose ratios are asked for have no limit."""
 UNLIMITED = 3600.0
 LONGEST = 1500.0

@@ -58,7 +58,7 @@ def head(cells: list[dict[str, Any]], results: list[dict[str, Any]], census: Any
             """**Policy**: ours and treecf take all of it; DiCE takes features to vary and, row by row, permitted
             ranges; NICE takes nothing.""",
             f"""**Processes**: one per library, data set, model and seed ({seeds}). The order turns with the seed, and
-            on census with LightGBM our fast search runs again before each peer. Cells that end within two seconds are
+            on census with LightGBM our fast search runs again before each peer. Cells that end within one second are
             repeated. Other cells than those of census with LightGBM may take {budget:.0f} s; rows done are stated.""",
             """`ours-fast` and `ours-quality` are `cheapest` as the product has it, `fast0` and `quality0` the same
             without a price per changed feature. treecf reads the trees and evaluates no rows.""",

@@ -25,7 +25,7 @@ Answer = np.ndarray | None
 Search = Callable[[np.ndarray], list[tuple[Answer, str]]]
 """Rows (n, d) to n counterfactuals, None where there is none, each with what is proven of it (`optimal` or nothing)."""
 
-LONG_ENOUGH = 2.0
+LONG_ENOUGH = 1.0
 MOST_REPEATS = 20
 LIBRARIES = {"dice": ("dice-ml",), "nice": ("NICEx",), "treecf": ("treecf",), "ours": ()}
 
