@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pandas as pd
 import pytest
@@ -133,3 +134,46 @@ def test_semaphores_of_a_run_that_was_killed_are_removed_and_no_others(tmp_path,
     (out / LOCK).write_text(json.dumps({"pid": os.getpid(), "host": host, "since": ""}))
     with hold(out):
         assert others.exists(), "the process lives"
+
+
+def test_parts_and_temporary_files_are_not_of_the_bundle(tmp_path):
+    draft = Draft(tmp_path)
+    draft.begin()
+    put(draft, "k1", 1)
+    draft.put_part("k1", 0, Result())
+    with draft.scratch():
+        path = tempfile.mkstemp()[1]
+        assert draft.write_manifest(manifest()).files.keys() == {"evidence/k1/evidence.json", "evidence/k1/t.parquet"}
+    assert path.startswith(str(tmp_path / ".next"))
+    assert tempfile.gettempdir() != str(tmp_path / ".next" / "tmp")
+    draft.commit()
+    assert names(tmp_path) == ["evidence/k1/evidence.json", "evidence/k1/t.parquet", "manifest.json"]
+
+
+class Overtaken(Bundle):
+    """A bundle that is replaced after its files were read for the first time, and before they are compared."""
+
+    draft = None
+
+    def digests(self):
+        """As always."""
+        found = super().digests()
+        if self.draft is not None:
+            self.draft.commit()
+            self.draft = None
+        return found
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_read_again(tmp_path):
+    first(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    draft = Draft(tmp_path)
+    draft.begin()
+    put(draft, "k2", 2)
+    draft.prune({"k2"})
+    draft.write_manifest(manifest(seed=1))
+    bundle = Overtaken(tmp_path)
+    bundle.draft = draft
+    (tmp_path / "evidence" / "k1" / "t.parquet").unlink()  # of the one before, of which nothing is said
+    assert bundle.altered() == []
+    assert bundle.manifest().seed == 1
