@@ -81,7 +81,8 @@ class Comparison:
 
     def notes(self, name: str, old: Sequence[Note], new: Sequence[Note]) -> None:
         """Compares notes in their order, arguments and all."""
-        self._value(name, "number of notes", len(old), len(new))
+        if len(old) != len(new):
+            self._differ(name, "number of notes", len(old), len(new))
         for one, other in zip(old, new, strict=False):
             self._value(name, f"note {one.code}", one.model_dump(mode="json"), other.model_dump(mode="json"))
 

@@ -72,9 +72,11 @@ def _one(bundle: Bundle, manifest: Manifest, name: str) -> Redrawn:
 def _text_difference(found: bytes, ours: bytes) -> str:
     """The first place at which two texts differ, ids apart where the rest differs too."""
     here, there = found.decode("utf-8", "replace"), ours.decode("utf-8")
+    here, there = (text.replace("<wbr>", "") for text in (here, there))
     masked = [MOVING.sub(lambda match: "·" * len(match[0]), text) for text in (here, there)]
-    if masked[0] != masked[1]:
-        here, there = masked
+    if masked[0] == masked[1]:
+        return "it bears another id or digest, and is the same else"
+    here, there = masked
     at = _first(here, there)
     line = there.count("\n", 0, at) + 1
     return f"line {line}: {_quote(here, at)} here, {_quote(there, at)} drawn"
