@@ -1,5 +1,6 @@
 """Texts of people in a whole audit: refused before the work where that can be known, kept word for word."""
 
+import shutil
 from html import unescape
 
 import credit_case
@@ -34,45 +35,66 @@ def audited(tmp_path_factory):
     return audit
 
 
-def test_a_text_is_kept_word_for_word_and_the_report_needs_the_bundle_only(audited, tmp_path):
-    text = 'AUC {{ metric("performance.auc") }} on rows.\n'
-    outcome = audited({"S2": text})
-    bundle = Bundle(outcome.out)
-    assert bundle.manifest().facts["narrative"]["S2"]["text"] == text
+CLEAN = 'AUC {{ metric("performance.auc") }} on rows.\n'
+TYPED = "On 2026-11-01, under Article 22:\n\nthe AUC is 0.9.\n"
+
+
+@pytest.fixture(scope="module")
+def twice(audited, tmp_path_factory):
+    """The case with one text, as outcome, manifest and page; then with others, in the same folder."""
+    kept = []
+    for texts, opinion in (({"S2": CLEAN}, None), ({"S2": TYPED}, "Holds for 35 % only.")):
+        outcome = audited(texts, opinion)
+        page = (outcome.out / "report.html").read_text("utf-8")
+        kept.append((outcome, Bundle(outcome.out).manifest(), page))
+    return kept
+
+
+def test_a_text_is_kept_word_for_word_and_says_what_was_measured(twice):
+    outcome, manifest, page = twice[0]
+    assert manifest.facts["narrative"]["S2"]["text"] == CLEAN
     assert "typed_numbers" not in {finding.code for finding in outcome.findings}
-    before = (outcome.out / "report.html").read_text("utf-8")
     (auc,) = [m.value for m in outcome.evidence[2].metrics if m.name == "auc" and m.where.variant is None]
-    assert f'AUC <a class="from" href="#S7">{auc:.3f}</a> on rows.' in before
+    assert f'AUC <a class="from" href="#S7">{auc:.3f}</a> on rows.' in page
+
+
+def test_the_report_needs_the_bundle_only(twice, tmp_path):
+    outcome, _, page = twice[1]
     elsewhere = tmp_path / "elsewhere"
-    outcome.out.rename(elsewhere)
+    shutil.copytree(outcome.out, elsewhere)
     render(Bundle(elsewhere), ["html"])
-    assert (elsewhere / "report.html").read_text("utf-8") == before
-    elsewhere.rename(outcome.out)
+    assert (elsewhere / "report.html").read_text("utf-8") == page
 
 
-def test_a_number_typed_by_hand_is_a_finding_that_names_text_and_line(audited):
-    outcome = audited({"S2": "On 2026-11-01, under Article 22:\n\nthe AUC is 0.9.\n"}, opinion="Holds for 35 % only.")
+def test_a_number_typed_by_hand_is_a_finding_that_names_text_and_line(twice):
+    outcome, _, page = twice[1]
     found = {f.args["file"]: f for f in outcome.findings if f.code == "typed_numbers"}
     assert found["S2.md"].args["numbers"] == ["0.9 (line 3)"]
     assert found["opinion.md"].args["numbers"] == ["35 % (line 1)"]
     assert {f.severity for f in found.values()} == {"info"}
     assert outcome.exit_code == 0
-    page = unescape((outcome.out / "report.html").read_text("utf-8"))
-    assert "The author of S2.md typed 1 number by hand: 0.9 (line 3)." in page
+    assert "The author of S2.md typed 1 number by hand: 0.9 (line 3)." in unescape(page)
 
 
-def test_a_text_changes_the_payload_but_nothing_is_computed_again(audited):
-    first = Bundle(audited({"S2": "One."}).out).manifest()
-    second = Bundle(audited({"S2": "Two."}).out).manifest()
+def test_a_text_changes_the_payload_but_nothing_is_computed_again(twice):
+    (_, first, _), (_, second, _) = twice
     assert first.payload != second.payload
     assert [task.key for task in first.plan.tasks] == [task.key for task in second.plan.tasks]
 
 
+def test_what_was_measured_can_refuse_a_text_and_leaves_the_bundle_alone(twice, audited):
+    outcome, manifest, _ = twice[1]
+    with pytest.raises(SpecError) as caught:
+        audited({"S2": 'one\n\n{{ metric("performance.acu") }} {{ finding("F-123456") }}'})
+    metric, finding = caught.value.problems
+    assert metric.startswith("S2.md:3: 'performance' has no metric 'acu'; did you mean 'auc'")
+    assert finding.startswith("S2.md:3: no finding 'F-123456' in this audit")
+    assert Bundle(outcome.out).manifest().payload == manifest.payload
+
+
 WRONG = {
-    "an unknown metric": ('one\n\n{{ metric("performance.acu") }}', "S2.md:3: 'performance' has no metric 'acu'"),
     "an unknown method": ('{{ metric("perf.auc") }}', "S2.md:1: 'perf.auc': unknown method 'perf'"),
     "an unknown gate": ('a\n{{ gate("performance.au") }}', "S2.md:2: unknown gate 'performance.au'"),
-    "an unknown finding": ('{{ finding("F-123456") }}', "S2.md:1: no finding 'F-123456' in this audit"),
     "html": ("a\n\n<b>x</b>", "S2.md:3: <b>: HTML is not allowed"),
     "a statement": ("{% set x = 1 %}", "S2.md:1: only {{ metric(...) }}"),
     "an open reference": ("a {{ metric(", "S2.md:1: only {{ metric(...) }}"),
