@@ -76,7 +76,7 @@ class Diff(Frozen):
     """All that differs between two audits.
 
     Attributes:
-        spec: keys of the spec, with the overrides of the command line.
+        spec: keys of the spec, with what the command line puts in their place.
         inputs: files by their role, with their digests.
         packages: versions, that of the tool included.
         tasks: evidence whose status differs.
@@ -201,17 +201,59 @@ def _packages(manifest: Manifest) -> dict[str, str]:
 
 
 def _spec(manifest: Manifest) -> dict[str, str]:
-    """The values of a spec by their dotted keys, and the overrides."""
+    """The values of a spec by their dotted keys, with those of the command line in place of those of the file."""
     try:
-        told = dict(_flat("", yaml.safe_load(manifest.spec) if manifest.spec else {}))
+        data = yaml.safe_load(manifest.spec) if manifest.spec else {}
     except yaml.YAMLError:
-        told = {"the text, which is no YAML": f"sha256 {sha256(manifest.spec.encode('utf-8'))}"}
+        return {"the text, which is no YAML": f"sha256 {sha256(manifest.spec.encode('utf-8'))}"}
+    lost = [override for override in manifest.overrides if not _overridden(data, override)]
+    told = dict(_flat("", data))
     if manifest.as_of:
         told["audit.as_of"] = manifest.as_of
-    for override in manifest.overrides:
+    for override in lost:
         key, _, value = override.partition("=")
         told[f"--set {key}"] = value
     return told
+
+
+def _overridden(data: Any, override: str) -> bool:
+    """Puts the value of an override into the data of a spec; False where its place is not found."""
+    key, _, given = override.partition("=")
+    *path, last = key.strip().split(".")
+    inside = data
+    for word in path:
+        inside = _inside(inside, word)
+    value = yaml.safe_load(given)
+    if isinstance(inside, dict):
+        inside[last] = value
+        return True
+    place = _position(inside, last) if isinstance(inside, list) else None
+    if place is None:
+        return False
+    inside[place] = value
+    return True
+
+
+def _inside(data: Any, word: str) -> Any:
+    """The part of a spec that a word of an override names; a mapping that is not there yet is made."""
+    if isinstance(data, dict):
+        if data.get(word) is None:
+            data[word] = {}
+        return data[word]
+    place = _position(data, word) if isinstance(data, list) else None
+    return None if place is None else data[place]
+
+
+def _position(entries: list[Any], word: str) -> int | None:
+    """Where the entry of a list stands that goes by a word, or by its number from 1."""
+    named = [str(_first_name(item)) if isinstance(item, dict) else "" for item in entries]
+    if word in named:
+        return named.index(word)
+    return int(word) - 1 if word.isdigit() and 1 <= int(word) <= len(entries) else None
+
+
+def _first_name(item: Mapping[str, Any]) -> Any:
+    return next((item[key] for key in ("id", "kind", "name") if item.get(key)), "")
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:

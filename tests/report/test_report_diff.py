@@ -137,6 +137,24 @@ def test_keys_of_the_spec_go_by_name_and_not_by_place(bundles):
     assert found.regressions == ()
 
 
+def test_what_the_command_line_sets_stands_in_the_place_of_what_the_file_says(bundles, tmp_path):
+    def with_overrides(name: str, *overrides: str) -> Bundle:
+        shutil.copytree(bundles["old"].root, tmp_path / name)
+        made = Bundle(tmp_path / name)
+        made.write_manifest(made.manifest().model_copy(update={"overrides": overrides}))
+        return made
+
+    changed = with_overrides("a", "run.workers=2", "methods.flex.bootstrap=50", "report.watermark=x", "gates.none.by=y")
+    assert {(c.what, c.old, c.new) for c in diff(bundles["old"], changed).spec} == {
+        ("run.workers", "1", "2"),
+        ("methods[flex].bootstrap", None, "50"),
+        ("report.watermark", None, "x"),
+        ("--set gates.none.by", None, "y"),
+    }
+    # What says the same in the file and on the command line is no change.
+    assert diff(bundles["old"], with_overrides("b", "run.workers=1")).spec == ()
+
+
 def test_the_lines_name_what_changed(bundles):
     told = list(lines(diff(bundles["old"], bundles["new"])))
     assert any(line.startswith("× gate G-") and "AUC ≥ 0.700: PASS →" in line for line in told)
