@@ -159,8 +159,13 @@ def integrity(source: Source) -> Iterator[Block]:
             Fact("Overrides of the spec", "; ".join(manifest.overrides) or "none", "code"),
             Fact("Code allowed to run", allowed),
             Fact("Repository of the spec", repository or "not under version control, or not recorded"),
-            Fact("Signature", "none: an unsigned bundle can be checked for damage, but does not prove who made it"),
-            Fact("Replay", "no replay is recorded in this bundle"),
+            Fact("Lock", manifest.lock or "the run was not held to a lock", "code" if manifest.lock else "text"),
+            Fact("Platform", manifest.platform or "not recorded"),
+            Fact(
+                "Signature",
+                "this page was drawn before any signature; the first check below says who signed, if anybody",
+            ),
+            Fact("Replay", "none is recorded; the first check below, with --rerun SPEC, computes every number again"),
         )
     )
     yield Heading("How to check this report", anchor="verify")
