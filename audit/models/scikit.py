@@ -13,10 +13,10 @@ import pandas as pd
 from audit.core.errors import ModelError
 from audit.core.labels import class_labels
 from audit.core.model import Allow, Capability, Native, Source
+from audit.core.refit import refitted
 from audit.core.table import Floats
 from audit.core.tree_file import is_tree
 from audit.models import FileAdapter, refuse_bomb
-from audit.models.refit import refitted
 
 PICKLED = frozenset({".pkl", ".pickle", ".joblib"})
 LINEAR = frozenset({"LogisticRegression", "LogisticRegressionCV", "SGDClassifier"})
