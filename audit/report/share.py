@@ -220,6 +220,8 @@ def suppressed(frame: pd.DataFrame, least: int) -> tuple[pd.DataFrame, int]:
     hidden = named & (sizes > 0) & (sizes < least)
     if people == ("by", "group"):
         hidden |= _complement(frame, sizes, hidden, named)
+    if not hidden.any():
+        return frame, 0
     numbers = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])]
     reduced = frame.copy()
     for name in numbers:

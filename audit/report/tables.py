@@ -15,6 +15,9 @@ from audit.report.words import Words
 PRINTED_ROWS = 40
 """Rows of one table on paper."""
 
+MEANINGS = 300
+"""Meanings of metrics on paper; a plug-in may name thousands."""
+
 SCREEN_ROWS = 200
 """Rows of one table on screen: a report shows aggregates, the bundle holds the rest."""
 
@@ -26,7 +29,7 @@ SHARES = frozenset(
 )
 """Columns that hold shares wherever they occur."""
 
-COUNTS = frozenset({"n", "rank", "instances", "changed", "missing", "to_favourable", "to_unfavourable"})
+COUNTS = frozenset({"n", "covered", "rank", "instances", "changed", "missing", "to_favourable", "to_unfavourable"})
 """Columns that hold whole numbers wherever they occur."""
 
 Show = Callable[[Any], str]
@@ -176,7 +179,9 @@ def definitions(source: Source) -> Grid | None:
         for (label, said, unit), titles in alike.items()
     )
     columns = (Column("Metric"), Column("From"), Column("Meaning"), Column("Unit"))
-    return Grid("Metrics and their meaning", columns, rows, name="definitions") if rows else None
+    most = MEANINGS if source.paged else len(rows)
+    note = _rest(len(rows), most, "")
+    return Grid("Metrics and their meaning", columns, rows[:most], note, name="definitions") if rows else None
 
 
 def records_of(frame: pd.DataFrame) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from byte_search import found_in
 
 from audit.bundle import Bundle
 from audit.core.manifest import Manifest
-from audit.report.share import AGGREGATES, suppressed
+from audit.report.share import AGGREGATES, DROPPED, suppressed
 from audit.report.topics import ROWS_ONLY
 
 ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
@@ -26,7 +26,7 @@ SPEC = credit_case.SPEC | {
     "methods": METHODS,
     "data": credit_case.SPEC["data"] | {"sample": {"rows": 40}},
     "regions": [{"name": "young", "where": "age < 30"}],
-    "mutability": credit_case.SPEC["mutability"] | {"rules": []},
+    "mutability": credit_case.SPEC["mutability"] | {"rules": ["debt <= 2 * income"]},
     "report": {"formats": ["html", "pdf"]},
 }
 
@@ -81,6 +81,13 @@ def test_a_shared_bundle_is_verified_and_says_what_it_is(case):
     assert not (folder / "shared" / "run.json").exists(), "it has host and user"
 
 
+def test_a_note_that_names_people_says_that_their_ids_are_left_out(case):
+    folder, _ = case
+    whole, shared = ((folder / name / "report.html").read_text() for name in ("whole", "shared"))
+    assert "break the rule debt &lt;= 2 * income. Ids: CUSTOMER8" in whole
+    assert "break the rule debt &lt;= 2 * income. Ids: left out and others." in shared
+
+
 def test_gates_and_findings_are_those_of_the_whole_report(case):
     folder, _ = case
     whole, shared = (Bundle(folder / name).findings() for name in ("whole", "shared"))
@@ -92,10 +99,25 @@ def test_every_table_of_rows_is_left_out_and_every_other_is_known(case):
     names = {table.name for record in Bundle(folder / "shared").records() for table in record.tables}
     assert names <= AGGREGATES
     assert not AGGREGATES & (ROWS_ONLY - {"choices"})
+    for record in Bundle(folder / "shared").records():
+        for table in record.tables:
+            assert not set(table.columns) & set(DROPPED.get(table.name, ())), table.name
     for record in Bundle(folder / "whole").records():
         for table in record.tables:
             persons = {"instance", "instances", "row", "reference", "neighbour"} & set(table.columns)
             assert not (persons and table.name in AGGREGATES), table.name
+
+
+def test_no_metric_of_a_group_or_region_rests_on_fewer_than_ten_people(case):
+    folder, _ = case
+    small = {True: 0, False: 0}
+    for name in ("whole", "shared"):
+        for record in Bundle(folder / name).records():
+            for metric in record.metrics:
+                if (metric.where.region or metric.where.group) and metric.n is not None and 0 < metric.n < 10:
+                    small[name == "shared"] += 1
+    assert small[False] > 0, "the data have small groups"
+    assert small[True] == 0
 
 
 def test_the_same_bundle_gives_the_same_shared_bytes_over_an_older_one(case, tmp_path):
