@@ -3,7 +3,9 @@
 import difflib
 import hashlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from audit.confinement import memory_within
@@ -100,7 +102,19 @@ def parse_rows(loaded: Loaded, steps: Steps, path: Path, name: str) -> pd.DataFr
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise DataError(said(loaded, steps, f"{name} has two columns called {twice[0]!r}; rename one"))
+    odd = next((name for name, values in frame.items() if values.dtype.kind == "O" and _is_odd(values)), None)
+    if odd is not None:
+        text = f"column {odd!r} of {name} holds lists, bytes or whole numbers of more than 18 digits; "
+        raise DataError(said(loaded, steps, text + "write them as text, or leave the column out"))
     return frame
+
+
+def _is_odd(values: "pd.Series[Any]") -> bool:
+    """Whether cells hold what is neither a text nor a number that fits."""
+    kinds = set(map(type, values))
+    if kinds & {list, tuple, dict, set, bytes, np.ndarray}:
+        return True
+    return int in kinds and any(isinstance(value, int) and abs(value) >= 2**63 for value in values)
 
 
 def _parse(path: Path) -> pd.DataFrame:

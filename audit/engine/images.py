@@ -159,15 +159,23 @@ def _found(loaded: Loaded, steps: Steps, name: str, settings: ImageSettings) -> 
 
 
 def _folder(folder: Path) -> _Found:
-    """One folder per class; the id of a picture is its path inside, the label the name of its folder."""
-    files = sorted(
-        file
-        for inner in sorted(folder.iterdir())
-        if inner.is_dir()
-        for file in inner.rglob("*")
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
+    """One folder per class; the id of a picture is its path inside, the label the name of its folder.
+
+    What is a link that leads out is not looked into: it stands there as one picture that cannot be read.
+    """
     base = folder.resolve()
+    classes = [inner for inner in sorted(folder.iterdir()) if inner.is_dir()]
+    files = [inner for inner in classes if not inner.resolve().is_relative_to(base)]
+    files = sorted(
+        files
+        + [
+            file
+            for inner in classes
+            if inner not in files
+            for file in inner.rglob("*")
+            if file.suffix.lower() in SUFFIXES and file.is_file()
+        ]
+    )
     inside = [file if file.resolve().is_relative_to(base) else None for file in files]
     ids = tuple(file.relative_to(folder).as_posix() for file in files)
     frame = pd.DataFrame(

@@ -1,5 +1,6 @@
 """Classifiers of images as ONNX files, cut in two at a named tensor."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,9 @@ from audit.models import FileAdapter
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""Seconds after it is imported, onnxruntime reports to its makers over the network, unless it is told not to."""
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """Whose operators are ONNX's own; all others need a library, or name files."""
