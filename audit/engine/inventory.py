@@ -128,6 +128,7 @@ def _installed(name: str) -> Any:
 
 
 def installed_version(name: str) -> str:
+    """The version of an installed distribution, or `not installed`."""
     try:
         return str(_installed(name).version)
     except PackageNotFoundError:
