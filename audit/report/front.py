@@ -314,7 +314,7 @@ def policy(source: Source) -> Iterator[Block]:
     silent = [str(rule.get("feature")) for rule in rules if not rule.get("stated", True)]
     rows = tuple(_rule(rule) for rule in rules if rule.get("stated", True))
     if silent:
-        yield Para(f"The spec says nothing of these features, so they {default}: {', '.join(silent)}.")
+        yield Para(f"The spec says nothing of these features, so they {default}: {text.plain(silent)}.")
     if rows:
         columns = (
             Column("Feature"),

@@ -13,6 +13,9 @@ Format = Literal["number", "percent", "count", "ratio"]
 ABSENT = "–"
 """What stands where there is no number; the reason stands nearby."""
 
+LISTED = 60
+"""Items of a list that a sentence names; it says how many more there are, and the bundle has them."""
+
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Me"}
 _OVERLAY = 1  # combining class of strokes drawn over a letter
 
@@ -89,7 +92,10 @@ def plain(value: Any) -> str:
         return ", ".join(f"{words(key)} {plain(item)}" for key, item in value.items() if item is not None) or ABSENT
     if isinstance(value, list | tuple | set | frozenset):
         between = "; " if any(isinstance(item, dict) for item in value) else ", "
-        return between.join(map(plain, value)) or ABSENT
+        items = list(value)
+        shown = items if len(items) <= LISTED + 1 else items[:LISTED]
+        more = f" and {count(len(items) - LISTED)} more" if len(shown) < len(items) else ""
+        return (between.join(map(plain, shown)) or ABSENT) + more
     return _plain_scalar(value)
 
 
