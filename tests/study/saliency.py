@@ -237,10 +237,11 @@ def areas_section(case: Case, told: dict[str, Any]) -> Iterator[str]:
     )
     pixels = pixel_areas(case)
     count = len(pixels["random"])
+    squares = f" captum's occlusion takes away squares of {SQUARE} pixels, one at a time."
     yield (
         f"Over pixels, {count} misread pictures, {STEPS} steps: deletion to grey, insertion into a blurred picture "
-        "(11 x 11, sigma 5). The reference protocol has 224 steps. The replication had 12 pictures. captum's occlusion "
-        f"takes away squares of {SQUARE} pixels, one at a time.\n"
+        "(11 x 11, sigma 5). The reference protocol has 224 steps. The replication had 12 pictures."
+        f"{squares if any('captum' in name for name in pixels) else ''}\n"
     )
     rows = [
         (name, between(np.array(v)[:, 0]), between(np.array(v)[:, 1]), PIXELS_REPLICATED.get(name, ""))
