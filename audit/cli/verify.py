@@ -35,7 +35,11 @@ if TYPE_CHECKING:
     help="Compute everything again from the spec of the bundle, with the files beside SPEC (a spec or a folder).",
 )
 @click.option(
-    "--tolerance", type=float, default=1e-9, show_default=True, help="The relative difference that --rerun passes over."
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-9,
+    show_default=True,
+    help="The relative difference that --rerun passes over.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes of --rerun; never changes a result.")
 @click.option("--allow-pickle", is_flag=True, help="For --rerun: load pickled models; a pickle can run any code.")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.bundle import Bundle
-from audit.core.errors import BundleError
 from audit.core.manifest import RENDERED
 from audit.engine.contradictions import contradictions, same_audit
 from audit.engine.redraw import Redrawn, redraw
@@ -83,13 +82,3 @@ def _remarks(bundle: Bundle, redrawn: Sequence[Redrawn]) -> list[str]:
     if (bundle.root / "run.json").exists():
         remarks.append("run.json (times, host, user) is covered by no digest; no number and no page rests on it")
     return remarks
-
-
-def refuse(found: Verified) -> None:
-    """Ends with exit code 4 where anything is wrong.
-
-    Raises:
-        BundleError: with one sentence for each thing.
-    """
-    if found.problems:
-        raise BundleError(found.problems)
