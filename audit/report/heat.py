@@ -6,6 +6,9 @@ from audit.report.figures import WIDTH, Figure, Mark, r, shade
 from audit.report.panels import Said
 
 LEFT, TOP, LARGEST = 34.0, 24.0, 32.0
+ROOM = 310.0
+"""Width of a figure at least: a map is then small enough for three rows of two on a page."""
+
 NUMBERED = 22.0
 """Cells narrower than this have no room for their number."""
 
@@ -27,5 +30,5 @@ def heat_map(told: Said, shares: Mapping[tuple[int, int], float], size: tuple[in
             if share is not None and side >= NUMBERED:
                 middle, base = r(x + side / 2), r(y + side / 2 + 4)
                 marks.append(Mark("text", "value-small", middle, base, text=f"{100 * share:.0f}", anchor="middle"))
-    width, height = LEFT + side * size[1] + 4, TOP + side * size[0] + 4
+    width, height = max(LEFT + side * size[1] + 4, ROOM), TOP + side * size[0] + 4
     return Figure(told.name, told.title, told.caption, r(width), r(height), tuple(marks))
