@@ -47,7 +47,9 @@ def command(
     if not spec_only and not absent:
         from audit.engine.load import load_inputs
         from audit.engine.pseudonyms import read_key
+        from audit.engine.texts import read_texts
 
+        read_texts(loaded)
         loading = load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable))
         notes = loading.notes
         if frozen:

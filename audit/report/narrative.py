@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from audit.report.blocks import Block, Heading, Para, Prose, Said
 from audit.report.markdown import read
-from audit.report.reference import WrongReferenceError, say
+from audit.report.reference import LEFT_OUT, WrongReferenceError, say
 from audit.report.source import Source
 
 HEADING = "In the organisation's words"
@@ -17,7 +17,8 @@ def prose(source: Source, markdown: str) -> Prose:
         try:
             said[written] = say(source, reference)
         except WrongReferenceError:
-            continue
+            if source.facts("shared"):
+                said[written] = LEFT_OUT
     return Prose(markdown, said)
 
 

@@ -37,6 +37,10 @@ OPTIONS = {
 }
 
 
+LEFT_OUT = Said("left out")
+"""What is said of a number that a bundle to hand out does not hold."""
+
+
 class WrongReferenceError(ValueError):
     """A reference that leads nowhere; the message says what there is."""
 

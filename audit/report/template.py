@@ -21,7 +21,7 @@ from audit.core.errors import SpecError
 from audit.report.blocks import Look
 from audit.report.logo import WrongLogoError, logo
 from audit.report.markup import WrongMarkupError, cleaned
-from audit.report.reference import WrongReferenceError, parse, say
+from audit.report.reference import LEFT_OUT, WrongReferenceError, parse, say
 from audit.report.source import Source
 from audit.report.text import visible
 
@@ -245,8 +245,9 @@ def _filled(
             reference = parse(written)
             said = say(source, reference) if source else None
         except WrongReferenceError as error:
-            wrong.append(f"{file}:{line}: {error}")
-            continue
+            if source is None or not source.facts("shared"):
+                wrong.append(f"{file}:{line}: {error}")
+            said = LEFT_OUT
         numbers.append(_link(said.text, said.href, source) if said else "0")
     if wrong:
         raise SpecError(list(dict.fromkeys(wrong)))

@@ -1,10 +1,12 @@
 # ruff: noqa: E501 - hostile templates read best as they are
 """Templates of strangers: what they may do is shown, what they may not is one message with file and line."""
 
+import base64
 import os
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import page
 import pytest
@@ -284,3 +286,22 @@ def test_the_pdf_stays_archivable_and_accessible(dressed: Bundle, profile: str) 
 
 def test_settings_hold_what_the_file_says() -> None:
     assert settings().fill == ("kicker.j2", "foot.j2", "cover.j2", "committee.j2", "approvals.j2")
+
+
+def test_a_bundle_to_hand_out_says_what_was_left_out(tmp_path: Path) -> None:
+    """There a number may be missing that text and template refer to: it is said, and the report is drawn."""
+    bundle = look_case(tmp_path)
+    manifest = bundle.manifest()
+    told = {"S2": {"file": "s.md", "sha256": "0" * 64, "text": 'Brier {{ metric("performance.gone") }}.'}}
+    template: Any = manifest.facts["template"]
+    files = template["files"] | {"committee.j2": {"base64": base64.b64encode(b'<p>{{ metric("a.b") }}</p>').decode()}}
+    facts: Any = manifest.facts | {"narrative": told, "template": template | {"files": files}}
+    bundle.write_manifest(manifest.model_copy(update={"facts": facts}))
+    with pytest.raises(SpecError, match=r"^committee\.j2:1: unknown metric 'a\.b'"):
+        render(bundle, ["html"])
+    shared = {"of": "AR-0", "tables": 1, "files": 1, "numbers": 1, "min_n": 10}
+    bundle.write_manifest(manifest.model_copy(update={"facts": facts | {"shared": shared}}))
+    render(bundle, ["html"])
+    page = (bundle.root / "report.html").read_text("utf-8")
+    assert 'Brier <span class="from">left out</span>.' in page
+    assert '<p><span class="from">left out</span></p>' in page
