@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import credit_case  # noqa: E402 - the tests are no package
+import example_shares  # noqa: E402
 
 SIZES = (300, 1200, 6000, 24000)
 REPEATS = 3
@@ -62,7 +63,8 @@ def main() -> None:
     ]
     target = ROOT / "docs" / "benchmarks" / "audit.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(HEAD.format(repeats=REPEATS, cores=os.cpu_count()) + "".join(lines), encoding="utf-8")
+    whole = HEAD.format(repeats=REPEATS, cores=os.cpu_count()) + "".join(lines)
+    target.write_text(whole + example_shares.section(), encoding="utf-8")
 
 
 if __name__ == "__main__":
