@@ -194,16 +194,15 @@ def profile_section(found: dict[str, Any] | None) -> str:
 
 def slopes_section(found: dict[str, Any] | None) -> str:
     """What the gradient is worth, where the model has one."""
-    text = "**Gradients.** "
     if not found:
-        return text + "Not measured.\n\n"
-    text += paragraph(
-        f"""MLPs (census, German credit, Caravan; `made` is made-up continuous data) as networks with a gradient, and
+        return "**Gradients.** Not measured.\n\n"
+    text = paragraph(
+        f"""**Gradients.** MLPs (census, German credit, Caravan; `made` is made-up continuous data) as networks with a gradient, and
         the same networks without one. With it, `cheapest` asks for the moves of some features of each row only: those
         that promise most by the mean of the gradients at the row and at its best counterfactual; these two rows count.
         Cost is what the search makes small, and its change is that of the mean. Load {found["load"][0]:.1f} to
         {found["load"][1]:.1f}."""
-    ).lstrip()
+    )
     rows = []
     for point in found["points"]:
         have, lack = point["with"], point["without"]
