@@ -198,10 +198,10 @@ def slopes_section(found: dict[str, Any] | None) -> str:
         return "**Gradients.** Not measured.\n\n"
     text = paragraph(
         f"""**Gradients.** MLPs (census, German credit, Caravan; `made` is made-up continuous data) as networks with a
-        gradient, and the same networks without one. With it, `cheapest` asks for the moves of some features of each row only: those
-        that promise most by the mean of the gradients at the row and at its best counterfactual; these two rows count.
-        Cost is what the search makes small, and its change is that of the mean. Load {found["load"][0]:.1f} to
-        {found["load"][1]:.1f}."""
+        gradient, and the same networks without one. With it, `cheapest` asks for the moves of some features of each row
+        only: those that promise most by the mean of the gradients at the row and at its best counterfactual; these two
+        rows count. Cost is what the search makes small, and its change is that of the mean. Load
+        {found["load"][0]:.1f} to {found["load"][1]:.1f}."""
     )
     rows = []
     for point in found["points"]:
