@@ -88,4 +88,4 @@ def _measure(how: str, pages: int, size: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_measure(*sys.argv[1:2], int(sys.argv[2]), sys.argv[3])) + "\n")
+    sys.stdout.write(json.dumps(_measure(sys.argv[1], int(sys.argv[2]), sys.argv[3])) + "\n")

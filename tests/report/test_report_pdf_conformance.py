@@ -48,7 +48,7 @@ def test_there_are_thirty_hostile_and_odd_reports() -> None:
 @pytest.mark.parametrize("names", GROUPS, ids=lambda names: names[0])
 def test_the_validators_find_nothing(names: tuple[str, ...], tmp_path: Path, figure: Callable[..., None]) -> None:
     files = [_written(name, tmp_path, "a-3a") for name in names]
-    assert {file.name: found for file in files if (found := faults(file.read_bytes()))} == {}
+    assert {file.name: wrong for file in files if (wrong := faults(file.read_bytes()))} == {}
     found = failed_rules(files, "3a,ua1")
     figure(f"failed rules of 3a and ua1: {', '.join(names)}", sum(map(len, found.values())), "veraPDF 1.31")
     assert {key: rules for key, rules in found.items() if rules} == {}

@@ -23,6 +23,8 @@ from audit.core.evidence import Metric, Result
 from audit.report import pdf as writer
 from audit.report.blocks import Grid
 from audit.report.csv_files import RISKY, harmless, table_csv
+from audit.report.finish import attached
+from audit.report.html import asset, paged_style
 from audit.report.parts import parts
 from audit.report.press import Press, Setting
 from audit.report.source import Source
@@ -98,8 +100,8 @@ def test_the_contents_name_the_pages_and_every_page_has_its_number() -> None:
     weasyprint, fetcher = writer._weasyprint(), writer.deny_all()
     with writer._bundled_fonts():
         page = weasyprint.HTML(string=long_html(9), base_url=writer.BASE, url_fetcher=fetcher)
-        style = weasyprint.CSS(string=writer.paged_style())
-        numbers = weasyprint.CSS(string=writer.asset("numbers.css"))
+        style = weasyprint.CSS(string=paged_style())
+        numbers = weasyprint.CSS(string=asset("numbers.css"))
         press = Press(Setting(weasyprint, fetcher, style, numbers, writer.BASE, "1.7"))
         cut = list(parts(page.etree_element, 400))
         press.print(cut)
@@ -213,7 +215,7 @@ def test_attached_files_are_those_whose_digests_are_printed(credit: tuple[Bundle
     kinds = {name: kind for name, (kind, _) in files.items()}
     assert kinds.items() >= {"spec.yaml": "/Source", "results.json": "/Data", "register.csv": "/Supplement"}.items()
     assert files["results.json"][1] == (bundle.root / "results.json").read_bytes()
-    source = Source(bundle, paged=True, files=tuple(writer.attached(Source(bundle))))
+    source = Source(bundle, paged=True, files=tuple(attached(Source(bundle))))
     (table,) = (b for s in build(source).sections for b in s.blocks if isinstance(b, Grid) and b.name == "attached")
     printed = {row[0].text: row[3].text for row in table.rows}
     assert printed == {name: hashlib.sha256(content).hexdigest() for name, (_, content) in files.items()}
@@ -223,12 +225,10 @@ def test_a_cut_table_of_aggregates_is_attached_whole_and_rows_of_people_are_not(
     credit: tuple[Bundle, bytes], tmp_path: Path
 ) -> None:
     bundle = named(tmp_path, "x")
-    files = {file.name: file.data for file in writer.attached(Source(bundle))}
-    assert pd.read_csv(BytesIO(files["odd.long.csv"]))["value"].tolist() == list(range(60))
+    files = {file.name: file.data for file in attached(Source(bundle))}
+    assert pd.read_csv(BytesIO(files["odd.long.csv"]))["value"].to_list() == list(range(60))
     assert "odd.odd.csv" not in files  # is printed whole
-    assert not [
-        f.name for f in writer.attached(Source(credit[0])) if "counterfactuals" in f.name or "instances" in f.name
-    ]
+    assert not [f.name for f in attached(Source(credit[0])) if "counterfactuals" in f.name or "instances" in f.name]
 
 
 def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: P
     metrics = tuple(Metric(name=f"m{i:04d}", value=i / 4000, low=i / 4000, high=i / 4000, n=9) for i in range(4000))
     gates = (Gate(metric="odd.m3990", at_least=1.5), Gate(metric="odd.m3991", at_least=0.1))
     bundle = _bundle(tmp_path, {"odd": ("odd", Result(metrics=metrics))}, gates, _facts("x"))
-    files = tuple(writer.attached(Source(bundle)))
+    files = tuple(attached(Source(bundle)))
     report = build(Source(bundle, paged=True, files=files))
     (register,) = (b for s in report.sections for b in s.blocks if isinstance(b, Grid) and b.name == "register")
     assert len(register.rows) == 300
@@ -249,7 +249,7 @@ def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: P
     (whole,) = (file.data for file in files if file.name == "register.csv")
     frame = pd.read_csv(BytesIO(whole))
     assert len(frame) == 4000
-    assert frame.loc[3990, ["metric", "value", "required", "result"]].tolist() == ["m3990", 0.9975, "≥ 1.500", "FAIL"]
+    assert list(frame.loc[3990, ["metric", "value", "required", "result"]]) == ["m3990", 0.9975, "≥ 1.500", "FAIL"]
 
 
 # CSV
@@ -284,7 +284,8 @@ def test_a_table_reads_back_without_programs(names: list[str], value: str) -> No
 
 def test_fonts_are_the_recorded_ones() -> None:
     place = folder("templates") / "fonts"
-    recorded = dict(reversed(line.split("  ")) for line in (place / "SHA256SUMS").read_text("ascii").splitlines())
+    lines = [line.split("  ") for line in (place / "SHA256SUMS").read_text("ascii").splitlines()]
+    recorded = {name: digest for digest, name in lines}
     present = {file.name for file in place.iterdir()} - {"SHA256SUMS"}
     assert set(recorded) == present
     assert {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in present} == recorded
