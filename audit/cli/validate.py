@@ -49,9 +49,9 @@ def command(
         from audit.engine.pseudonyms import read_key
         from audit.engine.texts import read_texts
 
-        read_texts(loaded)
+        texts = read_texts(loaded)
         loading = load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable))
-        notes = loading.notes
+        notes = (*loading.notes, *texts.notes())
         if frozen:
             from audit.engine.lock import hold_inputs
 

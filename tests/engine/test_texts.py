@@ -121,3 +121,16 @@ def test_all_that_is_wrong_is_said_at_once(audited):
 def test_a_section_that_is_none_is_refused(audited):
     with pytest.raises(SpecError, match=r"report\.narrative\.S99: unknown section 'S99'"):
         audited({"S99": "a"})
+
+
+def test_validate_reads_the_texts_too(audited, twice):
+    path = twice[0][0].out.parent / "case" / "spec.yaml"
+    with pytest.raises(SpecError):
+        audited({"S2": "<b>x</b>"})  # leaves a spec that names S2.md
+    answer = credit_case.command("validate", path)
+    assert answer.returncode == 2
+    assert "S2.md:1: <b>: HTML is not allowed" in answer.stderr
+    (path.parent / "S2.md").write_text("the AUC is 0.9")
+    answer = credit_case.command("validate", path)
+    assert answer.returncode == 0
+    assert "The author of S2.md typed 1 number by hand: 0.9 (line 1)." in answer.stdout
