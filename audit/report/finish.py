@@ -16,6 +16,9 @@ from audit.report.xmp import Variant, packet
 EPOCH = "1980-01-01"
 """The date of attached files where the audit states none: the format wants one, and the clock is no input."""
 
+PERSON = frozenset({"instance", "picture", "id"})
+"""Columns that say whose row it is; a table with one of them has a row per person."""
+
 LARGEST = 100_000
 """Rows of the largest table that is attached; a larger one stays in the bundle."""
 
@@ -46,7 +49,7 @@ def _tables(source: Source, day: str) -> Iterator[Attached]:
             if table.name in ROWS_ONLY or not PRINTED_ROWS < table.rows <= LARGEST:
                 continue
             frame = source.table(record, table.name)
-            if frame is not None:
+            if frame is not None and not PERSON & set(frame.columns):
                 told = source.words(record).caption(table.name)
                 yield Attached(
                     f"{record.id}.{table.name}.csv", table_csv(frame), "text/csv", "Supplement", f"{told}, whole", day

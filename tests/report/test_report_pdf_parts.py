@@ -231,6 +231,15 @@ def test_a_cut_table_of_aggregates_is_attached_whole_and_rows_of_people_are_not(
     assert not [f.name for f in attached(Source(credit[0])) if "counterfactuals" in f.name or "instances" in f.name]
 
 
+def test_whoever_has_a_row_in_a_table_is_not_attached(tmp_path: Path) -> None:
+    from hostile_case import _bundle, _facts
+
+    people = pd.DataFrame({"instance": [f"p{i}" for i in range(60)], "gap": range(60)})
+    tables = {"people": people, "groups": people.rename(columns={"instance": "group"})}
+    bundle = _bundle(tmp_path, {"odd": ("odd", Result(tables=tables))}, (), _facts("x"))
+    assert [f.name for f in attached(Source(bundle)) if f.name.startswith("odd")] == ["odd.groups.csv"]
+
+
 def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: Path) -> None:
     from hostile_case import _bundle, _facts
 
