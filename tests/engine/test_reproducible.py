@@ -10,17 +10,27 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import product
 
 import credit_case
 import pytest
 
 ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
-CELLS = [
-    (zone, seed, workers)
-    for zone in ("UTC", "Pacific/Auckland")
-    for seed in (("0", "1", "4711") if ACCEPT else ("0",))
-    for workers in ((1, 2, 4) if ACCEPT else (1, 2))
-]
+FOLDERS = ("folder", "another folder/dêeper")
+ASCII = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""A host whose locale knows no letter beyond ASCII."""
+
+CELLS = (
+    [(*cell, {}) for cell in product(FOLDERS, ("UTC", "Pacific/Auckland"), ("0", "1", "4711"), (1, 4))]
+    + [(FOLDERS[0], "UTC", "1", 2, ASCII)]
+    if ACCEPT
+    else [
+        (FOLDERS[0], "UTC", "0", 2, {}),
+        (FOLDERS[1], "Pacific/Auckland", "1", 1, {}),
+        (FOLDERS[0], "Pacific/Auckland", "4711", 2, ASCII),
+        (FOLDERS[1], "UTC", "0", 1, {}),
+    ]
+)
 KILLS = 20 if ACCEPT else 3
 SPEC = credit_case.SPEC | {"report": {"formats": ["html", "pdf"]}}
 
@@ -35,12 +45,13 @@ def undisturbed(tmp_path_factory):
     return credit_case.contents(out), spec
 
 
-def test_folders_time_zones_hash_seeds_and_workers_give_the_same_bytes(undisturbed, tmp_path, figure):
+def test_folders_time_zones_hash_seeds_locales_and_workers_give_the_same_bytes(undisturbed, tmp_path, figure):
     expected, original = undisturbed
-    for number, (zone, seed, workers) in enumerate(CELLS):
-        spec = shutil.copytree(original.parent, tmp_path / f"folder {number}") / original.name
-        out = tmp_path / f"out-{number}"
-        done = credit_case.command("run", spec, "-o", out, "-q", "--workers", workers, TZ=zone, PYTHONHASHSEED=seed)
+    for number, (folder, zone, seed, workers, locale) in enumerate(CELLS):
+        spec = shutil.copytree(original.parent, tmp_path / str(number) / folder) / original.name
+        out = spec.parent / "out"
+        env = {**locale, "TZ": zone, "PYTHONHASHSEED": seed}
+        done = credit_case.command("run", spec, "-o", out, "-q", "--workers", workers, **env)
         assert done.returncode in {0, 1}, done.stderr
         found = credit_case.contents(out)
         assert sorted(found) == sorted(expected)

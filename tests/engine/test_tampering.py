@@ -167,17 +167,6 @@ def test_untouched_bundles_stand(case, figure):
     figure("kinds of tampering caught and named", len(KINDS) + len(ON_SIGNATURES), "each also on a signed bundle")
 
 
-def test_a_signed_pdf_is_as_archivable_and_accessible_as_before(case):
-    page = pytest.importorskip("page")
-    plain, signed = ((case / name / "report.pdf").read_bytes() for name in ("plain", "signed"))
-    for profile in (page.ValidationProfile.PDF_A_3A, page.ValidationProfile.PDF_UA_1):
-        before, after = (
-            {failure.rule_id for failure in page.validate_pdf_bytes(data, profile=profile).failures}
-            for data in (plain, signed)
-        )
-        assert after <= before
-
-
 # What is done to signatures.
 
 
