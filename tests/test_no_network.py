@@ -5,11 +5,11 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import credit_case
 import pytest
-from conftest import Figure
 from example_case import Audited
 
 HOSTILE = Path(__file__).resolve().parent / "hostile"
@@ -79,7 +79,7 @@ def test_the_kernel_ends_who_asks_for_another_machine(statement: str) -> None:
 
 
 @pytest.mark.skipif(not KERNEL, reason="the filter is for Linux on x86-64 and ARM64")
-def test_a_whole_audit_lives_where_a_socket_is_death(tmp_path: Path, figure: Figure) -> None:
+def test_a_whole_audit_lives_where_a_socket_is_death(tmp_path: Path, figure: Callable[..., None]) -> None:
     """Libraries in C and processes of the pool are held to it as well as Python is."""
     spec = credit_case.make(tmp_path / "credit")
     settings = ("--set", "report.formats=[html, pdf]", "--workers", 2)

@@ -22,6 +22,9 @@ MAX_DIGITS = 300
 Path = tuple[str | int, ...]
 
 _CORE = "tag:yaml.org,2002:"
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What escapes in quotes can write and no file can hold as text."""
+
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _INT = re.compile(r"^[-+]?[0-9]+$")
@@ -158,6 +161,8 @@ def _items(document: Document, node: Any, path: Path, depth: int) -> Iterator[tu
             document.problems.append((line, text))
         elif key.value == "<<" and key.style is None:
             document.problems.append((line, "the merge key '<<' is not part of this language; write the keys out"))
+        elif _NO_TEXT.search(key.value):
+            document.problems.append((line, "a key holds a NUL or half a character; write it without"))
         elif key.value in seen:
             text = f"key {key.value!r} stands here for the second time, first in line {seen[key.value]}; remove one"
             document.problems.append((line, text))
@@ -170,6 +175,9 @@ def _items(document: Document, node: Any, path: Path, depth: int) -> Iterator[tu
 def _scalar(document: Document, node: Any, line: int) -> Any:
     """Text, a number, true, false or null."""
     tag, text = node.tag.removeprefix(_CORE), node.value
+    if _NO_TEXT.search(text):
+        document.problems.append((line, "the text holds a NUL or half a character; write it without"))
+        return None
     if tag == "str":
         return text
     if tag == "bool" and _BOOL.match(text):
