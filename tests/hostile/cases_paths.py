@@ -53,7 +53,8 @@ def plug(stage: Stage) -> None:
     here = os.open(".", os.O_RDONLY)
     os.chdir(stage.folder)
     try:
-        socket.socket(socket.AF_UNIX).bind("plug.csv")
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind("plug.csv")
     finally:
         os.fchdir(here)
         os.close(here)
