@@ -18,6 +18,7 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,11 @@ from audit.core.table import Floats, decode, encode
 
 TRIED_ROWS = 64
 """Rows of the data that a model is asked for before it is believed."""
+
+UNGUARDED = (
+    "model.path: the process that opens model files did not start. A script that calls audit.run does so below "
+    '`if __name__ == "__main__":`, since a process that is started imports the script first.'
+)
 
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux."""
@@ -117,7 +124,9 @@ class Child:
         main_thread = threading.current_thread() is threading.main_thread()
         settings = {"memory": self.memory, "computing": limits.computing, "copy": copy, "with_parent": main_thread}
         context: Any = multiprocessing.get_context("fork" if copy else "spawn")
-        self._process = context.Process(target=_serve, args=(theirs, adapter, source, settings), daemon=True)
+        self._source = None if copy else source
+        args = (theirs, adapter, source if copy else None, settings)
+        self._process = context.Process(target=_serve, args=args, daemon=True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for this process
         try:
             with warnings.catch_warnings():
@@ -134,10 +143,28 @@ class Child:
         Raises:
             ModelError: it was refused, or the process has ended.
         """
+        if self._source is not None:
+            self._hand_over(self._source)
+            self._source = None
         answer: dict[str, Any] = json.loads(self._receive("open", "ended the process that opened it", self.limits.load))
         if "refused" in answer:
             raise ModelError(answer["refused"])
         return answer
+
+    def _hand_over(self, source: Source) -> None:
+        """Gives a new process what it reads, once it is there: one that dies at its start would never take it.
+
+        Raises:
+            ModelError: it did not start.
+        """
+        if wait([self._connection, self._process.sentinel], self.limits.load) != [self._connection]:
+            self.close()
+            raise ModelError(UNGUARDED)
+        try:
+            receive(self._connection, self.limits.load)
+            send(self._connection, pickle.dumps(source), self.limits.load)
+        except OSError:  # also when the time is over
+            raise self._gone("ended the process that was to open it") from None
 
     def asked(self, question: bytes, content: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The answer to a question, with its shape.
@@ -232,8 +259,11 @@ class ServedImages:
         return self.child.asked(b"H", np.ascontiguousarray(maps, dtype=np.float32))
 
 
-def _serve(connection: socket.socket, adapter: Adapter, source: Source, settings: dict[str, Any]) -> None:
+def _serve(connection: socket.socket, adapter: Adapter, source: Source | None, settings: dict[str, Any]) -> None:
     """What the process does: it opens the file, says what it found, and answers until its connection closes."""
+    if source is None:
+        send(connection, b"")
+        source = pickle.loads(receive(connection))  # noqa: S301 - from the process that started this one
     _cut_off(connection, settings)
     try:
         with _computing(settings["computing"]), warnings.catch_warnings():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import credit_case
 import numpy as np
 import pandas as pd
 import pytest
@@ -228,3 +229,12 @@ def test_the_process_does_not_outlive_a_limit_of_the_answer() -> None:
     with pytest.raises(ModelError, match="took longer than 0 s to answer"):
         child.asked(b"P", np.zeros((1, 2)))
     assert child._process.exitcode is not None
+
+
+def test_a_script_that_forgets_its_guard_is_told_so_at_once(tmp_path):
+    spec = credit_case.make(tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(f"import audit\naudit.run({str(spec)!r}, {str(tmp_path / 'out')!r})\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1
+    assert 'below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import page
 import pytest
 from conformance_case import failed_rules
-from hostile_case import NAMES, ODD, named
+from odd_case import NAMES, ODD, named
 from report_case import credit_case, empty_case
 from saliency_case import saliency_case
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hostile_case import named
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_case import named
 from pdf_case import long_html
 from pyhanko.pdf_utils.reader import PdfFileReader
 from report_case import SPEC, credit_case
@@ -232,7 +232,7 @@ def test_a_cut_table_of_aggregates_is_attached_whole_and_rows_of_people_are_not(
 
 
 def test_whoever_has_a_row_in_a_table_is_not_attached(tmp_path: Path) -> None:
-    from hostile_case import _bundle, _facts
+    from odd_case import _bundle, _facts
 
     people = pd.DataFrame({"instance": [f"p{i}" for i in range(60)], "gap": range(60)})
     tables = {"people": people, "groups": people.rename(columns={"instance": "group"})}
@@ -241,7 +241,7 @@ def test_whoever_has_a_row_in_a_table_is_not_attached(tmp_path: Path) -> None:
 
 
 def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: Path) -> None:
-    from hostile_case import _bundle, _facts
+    from odd_case import _bundle, _facts
 
     from audit.core.finding import Gate
 

@@ -334,7 +334,7 @@ REFERENCES = [
     ("formats: [html, pdf]", "formats: [html, html]", 40, "second time"),
     ("formats: [html, pdf]", "formats: [docx]", 40, "'html' or 'pdf'"),
     ("formats: [html, pdf]", "formats: html", 40, "write it in [ ]"),
-    ("template: standard", "template: fancy", 40, "'standard'"),
+    ("template: standard", "template: [fancy]", 40, "text"),
     ("word: qualified", "word: compliant", 40, "'unqualified'"),
     ("seed: 7", "seed: 7.5", 41, "whole number"),
     ("seed: 7", "seed: -1", 41, "at least 0"),
