@@ -123,8 +123,8 @@ def _files(loaded: Loaded, name: str) -> dict[str, bytes]:
     """The files of a folder, by name; nothing that is no plain file in it."""
     folder = loaded.file(name)
     if folder.is_symlink() or not folder.is_dir():
-        found = "a link" if folder.is_symlink() else "a file" if folder.exists() else "nothing"
-        raise SpecError(said(loaded, STEPS, f"{name!r} is {found}; name `standard`, or a folder beside the spec"))
+        found = "is a link" if folder.is_symlink() else "is a file" if folder.exists() else "is not there"
+        raise SpecError(said(loaded, STEPS, f"{name!r} {found}; name `standard`, or a folder beside the spec"))
     names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
     if len(names) > MOST_FILES:
         raise SpecError(said(loaded, STEPS, f"{name!r} holds {len(names)} files; a template has at most {MOST_FILES}"))

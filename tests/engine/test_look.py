@@ -84,7 +84,7 @@ WRONG = {
     "a linked file": (linked_file, r"spec\.yaml:\d+: report\.template: brand/a\.j2 is a link, which is not followed"),
     "a linked folder": (linked_folder, r"report\.template: 'brand' is a link"),
     "a pipe": (pipe, r"brand/b\.j2 is no plain file"),
-    "no folder": (gone, r"report\.template: 'brand' is nothing"),
+    "no folder": (gone, r"report\.template: 'brand' is not there"),
     "a folder inside": (lambda brand: (brand / "b.j2").mkdir(), r"brand/b\.j2 is no plain file"),
     "another kind": (lambda brand: (brand / "x.py").write_text("import os"), r"brand/x\.py is none of \.j2"),
     "a file too large": (lambda brand: (brand / "b.j2").write_text("a" * 300_000), r"b\.j2 is larger than"),
