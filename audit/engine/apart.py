@@ -5,7 +5,8 @@ inside an explainer or a search can read is opened here too, from the same bytes
 is asked through a connection.
 
 Where this process was started for an audit and nothing else, the new one is a copy of it, so that nothing is started or
-imported twice. Elsewhere threads may have run that do not survive a copy, and libraries would wait for them for ever.
+imported twice. Elsewhere threads may have run that do not survive a copy, and libraries would wait for them for ever:
+there it is a copy of a server (Linux) that was started for that and has computed nothing, or quite a new process.
 
 What comes back are numbers and sentences, never objects. A file that ends the process, takes too long or too much
 memory is one ModelError.
@@ -30,8 +31,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,9 @@ UNGUARDED = (
     "model.path: the process that opens model files did not start. A script that calls audit.run does so below "
     '`if __name__ == "__main__":`, since a process that is started imports the script first.'
 )
+
+NEW: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
+"""How a process is started where this one is no good to copy; other systems keep the server's address in a file."""
 
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux."""
@@ -123,7 +126,9 @@ class Child:
         self._connection, theirs = socket.socketpair()
         main_thread = threading.current_thread() is threading.main_thread()
         settings = {"memory": self.memory, "computing": limits.computing, "copy": copy, "with_parent": main_thread}
-        context: Any = multiprocessing.get_context("fork" if copy else "spawn")
+        context: Any = multiprocessing.get_context("fork" if copy else NEW)
+        if NEW == "forkserver" and not copy:
+            context.set_forkserver_preload([__name__, adapter.__module__, *adapter.parsers()])
         self._source = None if copy else source
         args = (theirs, adapter, source if copy else None, settings)
         self._process = context.Process(target=_serve, args=args, daemon=True)
@@ -157,13 +162,14 @@ class Child:
         Raises:
             ModelError: it did not start.
         """
-        if wait([self._connection, self._process.sentinel], self.limits.load) != [self._connection]:
-            self.close()
-            raise ModelError(UNGUARDED)
         try:
             receive(self._connection, self.limits.load)
-            send(self._connection, pickle.dumps(source), self.limits.load)
         except OSError:  # also when the time is over
+            self.close()
+            raise ModelError(UNGUARDED) from None
+        try:
+            send(self._connection, pickle.dumps(source), self.limits.load)
+        except OSError:
             raise self._gone("ended the process that was to open it") from None
 
     def asked(self, question: bytes, content: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
