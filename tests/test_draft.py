@@ -41,18 +41,24 @@ def first(root):
     return Bundle(root)
 
 
+def second(root):
+    """The draft of another bundle, with evidence of its own and one file more, whole but not in place."""
+    draft = Draft(root)
+    draft.begin()
+    put(draft, "k2", 2)
+    draft.write("results.json", b"[]")
+    draft.prune({"k2"})
+    draft.write_manifest(manifest(seed=1))
+    return draft
+
+
 def names(root):
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
 def test_readers_see_the_one_before_until_the_new_one_is_in_place(tmp_path):
     bundle = first(tmp_path)
-    draft = Draft(tmp_path)
-    draft.begin()
-    put(draft, "k2", 2)
-    draft.write("results.json", b"[]")
-    draft.prune({"k2"})
-    draft.write_manifest(manifest(seed=1))
+    draft = second(tmp_path)
     assert (bundle.manifest().seed, draft.manifest().seed) == (0, 1)
     assert (bundle.evidence("k2"), draft.evidence("k1").id) == (None, "x"), "what is there is the cache of a run"
     assert bundle.altered() == ["notes.txt: not recorded in the manifest"]
@@ -63,12 +69,7 @@ def test_readers_see_the_one_before_until_the_new_one_is_in_place(tmp_path):
 
 def test_the_reports_of_the_run_before_go_and_what_is_not_ours_stays(tmp_path):
     bundle = first(tmp_path)
-    draft = Draft(tmp_path)
-    draft.begin()
-    put(draft, "k2", 2)
-    draft.write("results.json", b"[]")
-    draft.prune({"k2"})
-    draft.write_manifest(manifest(seed=1))
+    draft = second(tmp_path)
     draft.commit()
     expected = ["evidence/k2/evidence.json", "evidence/k2/t.parquet", "manifest.json", "notes.txt", "results.json"]
     assert names(tmp_path) == expected

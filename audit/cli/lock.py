@@ -1,25 +1,26 @@
 """`audit lock`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from audit.cli import options
 
+if TYPE_CHECKING:
+    from audit.core.model import Allow
+
 
 @click.command("lock")
 @click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
 @options.overrides
-@options.permissions
+@options.permissions()
 @options.pseudonym_key
 def command(
     spec: Path,
     overrides: tuple[str, ...],
-    allow_pickle: bool,
-    allow_code: bool,
-    types: tuple[str, ...],
-    key_file: Path | None,
-    key_variable: str | None,
+    allow: "Allow",
+    key: options.KeyPlace,
 ) -> int:
     """Write down, in a file beside SPEC, all that its audit rests on; `audit run --frozen` refuses anything else.
 
@@ -31,12 +32,10 @@ def command(
     from audit.disk import write_whole
     from audit.engine.load import load_inputs
     from audit.engine.lock import changes, lock_path, locked, read_lock, write_lock
-    from audit.engine.pseudonyms import read_key
     from audit.spec.load import load_spec
 
     loaded = load_spec(spec, overrides)
-    allow = options.allow(allow_pickle=allow_pickle, allow_code=allow_code, types=types)
-    new = locked(loaded, load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable)))
+    new = locked(loaded, load_inputs(loaded, allow, alone=True, key=key.read()))
     path = lock_path(loaded)
     try:
         old = read_lock(loaded)[0] if path.is_file() else None

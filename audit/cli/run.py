@@ -12,6 +12,7 @@ import click
 from audit.cli import options
 
 if TYPE_CHECKING:
+    from audit.core.model import Allow
     from audit.engine.progress import Progress
     from audit.engine.run import Outcome
 
@@ -31,7 +32,7 @@ WORDS = {0: "OK", 1: "FAIL", 3: "ERROR", 5: "INCOMPLETE"}
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; never changes a result.")
 @options.frozen
-@options.permissions
+@options.permissions()
 @options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the last line only.")
@@ -45,11 +46,8 @@ def command(
     against: Path | None,
     workers: int | None,
     frozen: bool,
-    allow_pickle: bool,
-    allow_code: bool,
-    types: tuple[str, ...],
-    key_file: Path | None,
-    key_variable: str | None,
+    allow: "Allow",
+    key: options.KeyPlace,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -59,19 +57,18 @@ def command(
     Exit codes: 0 ok; 1 a gate failed or a waiver expired; 2 the spec is wrong; 3 model, data or a method failed;
     4 the bundle was altered; 5 incomplete, or a gate without evidence; 130 interrupted.
     """
-    from audit.engine.pseudonyms import read_key
     from audit.engine.run import Options, run
 
     chosen = Options(
         overrides=overrides,
-        allow=options.allow(allow_pickle=allow_pickle, allow_code=allow_code, types=types),
+        allow=allow,
         workers=workers,
         only=only,
         as_of=as_of.date() if as_of else None,
         against=against,
         frozen=frozen,
         alone=True,
-        pseudonym_key=read_key(key_file, key_variable),
+        pseudonym_key=key.read(),
     )
     with ExitStack() as stack:
         outcome = run(spec, output, chosen, _progress(stack, quiet=quiet, verbose=verbose))

@@ -10,6 +10,7 @@ from audit.cli import options
 
 if TYPE_CHECKING:
     from audit.core.evidence import Note
+    from audit.core.model import Allow
     from audit.spec.load import Loaded
 
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @options.overrides
 @click.option("--spec-only", is_flag=True, help="Do not look at data and model.")
 @options.frozen
-@options.permissions
+@options.permissions()
 @options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(
@@ -26,18 +27,14 @@ def command(
     overrides: tuple[str, ...],
     spec_only: bool,
     frozen: bool,
-    allow_pickle: bool,
-    allow_code: bool,
-    types: tuple[str, ...],
-    key_file: Path | None,
-    key_variable: str | None,
+    allow: "Allow",
+    key: options.KeyPlace,
     as_json: bool,
 ) -> int:
     """Check SPEC, and what its data and model say of it where they are there; nothing is computed."""
     from audit.spec.load import load_spec
 
     loaded = load_spec(spec, overrides)
-    allow = options.allow(allow_pickle=allow_pickle, allow_code=allow_code, types=types)
     if frozen:
         from audit.engine.lock import hold_spec
 
@@ -46,11 +43,10 @@ def command(
     notes: tuple[Note, ...] = ()
     if not spec_only and not absent:
         from audit.engine.load import load_inputs
-        from audit.engine.pseudonyms import read_key
         from audit.engine.texts import read_texts
 
         texts = read_texts(loaded)
-        loading = load_inputs(loaded, allow, alone=True, key=read_key(key_file, key_variable))
+        loading = load_inputs(loaded, allow, alone=True, key=key.read())
         notes = (*loading.notes, *texts.notes())
         if frozen:
             from audit.engine.lock import hold_inputs

@@ -10,6 +10,7 @@ import click
 from audit.cli import options
 
 if TYPE_CHECKING:
+    from audit.core.model import Allow
     from audit.engine.rerun import Rerun
     from audit.engine.signatures import Trust
     from audit.engine.verify import Verified
@@ -42,9 +43,7 @@ if TYPE_CHECKING:
     help="The relative difference that --rerun passes over.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes of --rerun; never changes a result.")
-@click.option("--allow-pickle", is_flag=True, help="For --rerun: load pickled models; a pickle can run any code.")
-@click.option("--allow-code", is_flag=True, help="For --rerun: let the spec name Python code, which then runs.")
-@click.option("--trust-type", "types", multiple=True, metavar="TYPE", help="For --rerun: let a skops file hold it.")
+@options.permissions(trust="--trust-type", only="For --rerun: ")
 @options.pseudonym_key
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def command(
@@ -55,11 +54,8 @@ def command(
     rerun: Path | None,
     tolerance: float,
     workers: int | None,
-    allow_pickle: bool,
-    allow_code: bool,
-    types: tuple[str, ...],
-    key_file: Path | None,
-    key_variable: str | None,
+    allow: "Allow",
+    key: options.KeyPlace,
     as_json: bool,
 ) -> int:
     """Check BUNDLE: every digest, whether its files agree, its report drawn again, and its signatures.
@@ -77,14 +73,10 @@ def command(
     found = verify(Bundle(bundle), _trust(roots, at), quick=quick)
     again: Rerun | None = None
     if rerun is not None and not found.altered:
-        from audit.engine.pseudonyms import read_key
         from audit.engine.rerun import Again, compute_again
 
-        allow = options.allow(allow_pickle=allow_pickle, allow_code=allow_code, types=types)
         say = (lambda line: None) if as_json else click.echo
-        again = compute_again(
-            Bundle(bundle), rerun, Again(allow, workers, tolerance, read_key(key_file, key_variable)), say
-        )
+        again = compute_again(Bundle(bundle), rerun, Again(allow, workers, tolerance, key.read()), say)
     problems = (*found.problems, *(again.problems if again else ()))
     if as_json:
         click.echo(json.dumps(_summary(found, again), indent=2, sort_keys=True, ensure_ascii=False))
