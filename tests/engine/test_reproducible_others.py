@@ -78,10 +78,13 @@ class Shuffled:
 
 
 def same(tmp_path, make, figure, what):
-    """Runs what `make` writes in every cell, each in a folder of its own, and compares the bundles."""
-    found = []
+    """Runs what `make` writes in every cell, each in a folder of its own, and compares the bundles.
+
+    It is written once and copied: skops names the parts of a model by addresses, so a second file has other bytes.
+    """
+    made, found = make(tmp_path / "made"), []
     for number, (zone, seed, workers) in enumerate(CELLS):
-        spec = make(tmp_path / f"folder {number}")
+        spec = shutil.copytree(made.parent, tmp_path / f"folder {number}") / made.name
         out = tmp_path / f"out-{number}"
         done = credit_case.command("run", spec, "-o", out, "-q", "--workers", workers, TZ=zone, PYTHONHASHSEED=seed)
         assert done.returncode in {0, 1}, done.stderr
