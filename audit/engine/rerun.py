@@ -1,13 +1,13 @@
 """Computes the evidence of a bundle again, from its own spec, in another place and without a cache, and compares."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from audit.bundle import Bundle
-from audit.core.errors import BundleError
+from audit.core.errors import BundleError, SpecError
 from audit.core.manifest import InputRecord, Manifest
 from audit.core.model import Allow
 from audit.core.plan import Plan
@@ -117,9 +117,10 @@ def compute_again(
         say: is told at once what differs from the run of the bundle: spec at that place, versions, platform.
 
     Raises:
-        AuditError: the files are missing, or cannot be read.
+        AuditError: the files are missing, or cannot be read; or the key of the pseudonyms is another.
     """
     manifest = bundle.manifest()
+    _hold_key(manifest, again.pseudonym_key)
     folder = place if place.is_dir() else place.parent
     moved = tuple(_moved(manifest))
     for line in (*_other_spec(manifest, place), *(f"rerun: {line}" for line in moved)):
@@ -134,6 +135,16 @@ def compute_again(
     if changed:
         return Rerun(moved, changed)
     return _compared(bundle, loaded, loading, again, moved, progress or Quiet())
+
+
+def _hold_key(manifest: Manifest, key: PseudonymKey | None) -> None:
+    """Refuses a key under which every row would have another name."""
+    data = manifest.facts.get("data")
+    recorded = data.get("pseudonyms") if isinstance(data, Mapping) else None
+    there = recorded.get("fingerprint") if isinstance(recorded, Mapping) else None
+    if key and there and there != key.fingerprint:
+        text = f"its fingerprint is {key.fingerprint}, the manifest says {there}"
+        raise SpecError(f"the key of the pseudonyms is not that of the bundle: {text}")
 
 
 def _compared(

@@ -100,9 +100,14 @@ def _unsigned(bundle: Bundle, manifest: Manifest) -> bytes | None:
 
 
 def _signed_pdf(pdf: bytes, manifest: Manifest, signer: "SimpleSigner") -> bytes:
+    """The file with its signature after it; nothing else is added or said anew, so that it conforms as it did."""
     from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
-    from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
+    from pyhanko.sign.fields import InvisSigSettings, MDPPerm, SigFieldSpec, SigSeedSubFilter
     from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner
+
+    class AsDrawn(IncrementalPdfFileWriter):
+        def _update_meta(self) -> None:
+            """Leaves the description of the file: written anew by pyhanko it does not follow PDF/A-3 to the letter."""
 
     settings = PdfSignatureMetadata(
         field_name=FIELD,
@@ -112,8 +117,13 @@ def _signed_pdf(pdf: bytes, manifest: Manifest, signer: "SimpleSigner") -> bytes
         docmdp_permissions=MDPPerm.NO_CHANGES,
         reason=f"Audit report {manifest.report_id}",
     )
+    # PDF/A wants the flag for print, PDF/UA wants a field without a tag off the page.
+    place = InvisSigSettings(set_print_flag=True, box_out_of_bounds=True)
+    spec = SigFieldSpec(FIELD, readable_field_name="Signature of the report", invis_sig_settings=place)
     out = BytesIO()
-    PdfSigner(settings, signer).sign_pdf(IncrementalPdfFileWriter(BytesIO(pdf)), output=out, bytes_reserved=RESERVED)
+    PdfSigner(settings, signer, new_field_spec=spec).sign_pdf(
+        AsDrawn(BytesIO(pdf)), output=out, bytes_reserved=RESERVED
+    )
     data = out.getvalue()
     if not data.startswith(pdf):
         raise AssertionError("a signature is appended")

@@ -180,3 +180,15 @@ def test_two_keys_are_told_apart_and_neither_is_told():
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == hmac.new(SECRET, b"audit fingerprint\x00", hashlib.sha256).hexdigest()[:16]
     assert one.pseudonym("7") == pseudonym("7") != other.pseudonym("7")
+
+
+def test_it_is_computed_again_under_the_same_key_alone(case, tmp_path):
+    spec, _, _, folder = case
+    line = ["verify", "--quick", folder / "out", "--rerun", spec]
+    same = crash_case.audit(*line, "--pseudonym-key-file", folder / "key", log=tmp_path / "log")
+    assert (same.code, same.said) == (0, "")
+    none = crash_case.audit(*line, log=tmp_path / "log")
+    assert (none.code, "needs a key" in none.said) == (2, True), none.said
+    (tmp_path / "other").write_bytes(SECRET[::-1])
+    other = crash_case.audit(*line, "--pseudonym-key-file", tmp_path / "other", log=tmp_path / "log")
+    assert (other.code, "the key of the pseudonyms is not that of the bundle" in other.said) == (2, True), other.said

@@ -12,8 +12,11 @@ from conformance_case import failed_rules
 from odd_case import NAMES, ODD, named
 from report_case import credit_case, empty_case
 from saliency_case import saliency_case
+from signing_case import PASSPHRASE, p12
 
 from audit.bundle import Bundle
+from audit.engine.keys import from_pkcs12
+from audit.engine.signing import sign
 from audit.report import pdf as writer
 from audit.report.html import paged_html
 from audit.report.source import Source
@@ -61,6 +64,20 @@ def test_the_newer_format_too(names: tuple[str, ...], tmp_path: Path, figure: Ca
     found = failed_rules(files, "4f,ua2")
     figure(f"failed rules of 4f and ua2: {', '.join(names)}", sum(map(len, found.values())), "veraPDF 1.31")
     assert {key: rules for key, rules in found.items() if rules} == {}
+
+
+@pytest.mark.parametrize(("variant", "profiles"), [("a-3a", "3a,ua1"), ("a-4f", "4f,ua2")])
+def test_a_signed_report_conforms_as_it_did(variant: Variant, profiles: str, tmp_path: Path) -> None:
+    bundle = credit_case(tmp_path / "bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "variant_of", lambda _: variant)
+        bundle.write("report.pdf", writer.pdf(bundle))
+    bundle.write_manifest(bundle.manifest())
+    sign(bundle, from_pkcs12(p12(tmp_path / "key.p12"), lambda: PASSPHRASE))
+    file = bundle.root / "report.pdf"
+    assert variant != "a-3a" or faults(file.read_bytes()) == []
+    if ACCEPT or variant == "a-3a":
+        assert not any(failed_rules([file], profiles).values())
 
 
 def _written(name: str, folder: Path, variant: Variant) -> Path:
