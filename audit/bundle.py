@@ -1,12 +1,15 @@
 """A run on disk. The bundle is also the cache: a task whose key is present is not run again."""
 
+import hashlib
 import io
 import json
+import re
 import shutil
+import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Never
 from uuid import uuid4
 
 import pandas as pd
@@ -14,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue, ValidationError
 
+from audit.confinement import memory_within
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import BundleError
-from audit.core.evidence import Artefact, ArtefactRecord, Evidence, Result, TableRecord
+from audit.core.evidence import KEY, Artefact, ArtefactRecord, Evidence, Result, TableRecord, inside
 from audit.core.finding import Finding
 from audit.core.integrity import SIGNATURE, differences
 from audit.core.manifest import Manifest
@@ -33,12 +37,26 @@ STAGES = (".next", ".drawn")
 PENDING = "pending.json"
 """The file in them that says: all is there, and is now put in place."""
 
+MOST_BYTES, MOST_JSON = 64 * 2**30, 2**30
+"""The largest file of a bundle that is opened, and the largest of them that is read as JSON."""
+
+MEMORY, PER_BYTE = 4 * 2**30, 30
+"""Bytes of memory that reading a table may take, and how many for each byte of its file where that is more."""
+
 PATIENCE = 10.0
 """Seconds to wait for a process that is putting a bundle in place: it only renames files."""
 
 
+class GoneError(BundleError):
+    """A file of a bundle is not there."""
+
+
 class Bundle:
-    """A folder that holds every number of an audit with where it came from."""
+    """A folder that holds every number of an audit with where it came from.
+
+    It may come from a stranger: every file of it is opened through `found`, and every JSON of it read through `read`
+    or `plain`, so that what it says of paths leads nowhere else, and what is not as audit writes it is one sentence.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -51,16 +69,81 @@ class Bundle:
         """Where a file of the bundle is written."""
         return self.root / path
 
+    def has(self, path: str) -> bool:
+        """Whether there is a file of this name; whether it may be opened is another question."""
+        return self.place(path).is_file()
+
+    def found(self, path: str) -> Path:
+        """Where a file of the bundle is, to be opened.
+
+        Raises:
+            BundleError: it leads out of the bundle, over a link, or to no plain file.
+        """
+        try:
+            inside(path)
+        except ValueError as error:
+            raise BundleError(f"{self.root}: {printable(str(error))}; nothing was read there") from error
+        place = self.place(path)
+        _check_file(self.root, place)
+        return place
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file of the bundle.
+
+        Raises:
+            BundleError: it is not there, or not to be opened.
+        """
+        return self.found(path).read_bytes()
+
+    def sha256(self, path: str) -> str:
+        """The digest of a file of the bundle, read in blocks.
+
+        Raises:
+            BundleError: it is not there, or not to be opened.
+        """
+        with self.found(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def plain(self, path: str) -> Any:
+        """A JSON file of the bundle as plain data.
+
+        Raises:
+            BundleError: it is not there, or no JSON.
+        """
+        return plain_json(self.found(path))
+
     def evidence(self, key: str) -> Evidence | None:
         """The record of the task with this key, or None if it was not run, was cut off, or ended in an error."""
-        path = self.place(f"evidence/{key}/evidence.json")
-        if not path.is_file():
+        name = f"evidence/{key}/evidence.json"
+        if not self.has(name):
             return None
+        self.found(name)  # what leads out is refused, and not made anew
         try:
-            record = Evidence.model_validate_json(path.read_bytes())
-        except ValidationError:
+            record = self._record(f"evidence/{key}", key)
+        except BundleError:
             return None
         return None if record.status == "error" else record
+
+    def _record(self, home: str, key: str) -> Evidence:
+        """The evidence in a folder of the bundle, whose tables and artefacts lie in the same folder.
+
+        Raises:
+            BundleError: it is not there, not as audit writes it, of another key, or names files elsewhere.
+        """
+        name = f"{home}/evidence.json"
+        place = self.found(name)
+        try:
+            record = Evidence.model_validate_json(place.read_bytes())
+        except ValidationError as error:
+            raise BundleError(f"{self.root / name}: not as audit writes it: {first_fault(error)}") from error
+        if record.key != key:
+            raise BundleError(f"{self.root / name}: is the evidence of another key, {record.key}")
+        items: list[TableRecord | ArtefactRecord] = [*record.tables, *record.artefacts]
+        for item in items:
+            if PurePosixPath(item.path).parent.as_posix() != home:
+                text = f"{printable(item.name)} lies outside its folder, at {printable(item.path)}"
+                raise BundleError(f"{self.root / name}: {text}; nothing was read there")
+        return record
 
     def put(self, task_id: str, kind: str, key: str, result: Result) -> Evidence:
         """Writes the result of a task under its key, whole or not at all."""
@@ -72,10 +155,8 @@ class Bundle:
 
     def part(self, key: str, index: int) -> Result | None:
         """The result of one part, or None."""
-        path = self.place(f"parts/{key}/{index:06d}/evidence.json")
-        if not path.is_file():
-            return None
-        return self.result(Evidence.model_validate_json(path.read_bytes()))
+        home = f"parts/{key}/{index:06d}"
+        return self.result(self._record(home, key)) if self.has(f"{home}/evidence.json") else None
 
     def drop_parts(self, key: str | None = None) -> None:
         """Forgets the parts of a task that is whole, or all parts."""
@@ -125,15 +206,29 @@ class Bundle:
         return Result(
             metrics=record.metrics,
             tables={table.name: self.table(table) for table in record.tables},
-            artefacts={a.name: Artefact(self.place(a.path).read_bytes(), a.media_type) for a in record.artefacts},
+            artefacts={a.name: Artefact(self.read(a.path), a.media_type) for a in record.artefacts},
             notes=record.notes,
             status=record.status,
             message=record.message,
         )
 
     def table(self, record: TableRecord) -> pd.DataFrame:
-        """A table by its record."""
-        frame: pd.DataFrame = pq.read_table(self.place(record.path)).to_pandas()
+        """A table by its record.
+
+        Raises:
+            BundleError: it is not to be opened, is no table, or has other rows or columns than the record says.
+        """
+        place = self.found(record.path)
+        most = max(MEMORY, PER_BYTE * place.stat().st_size)
+        try:
+            with memory_within(most), pq.ParquetFile(place) as file:
+                frame: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
+        except MemoryError as error:
+            text = f"needs more than {most / 2**30:.0f} GiB of memory to be read, which no table of an audit does"
+            raise BundleError(f"{self.root / record.path}: {text}") from error
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+            text = f"cannot be read as a table: {printable(str(error))}"
+            raise BundleError(f"{self.root / record.path}: {text}") from error
         return frame
 
     def write(self, name: str, data: bytes) -> None:
@@ -156,16 +251,14 @@ class Bundle:
         Raises:
             BundleError: there is none, or it cannot be read.
         """
-        path = self.place("manifest.json")
         self._settled()
-        if not path.is_file():
+        if not self.has("manifest.json"):
             raise BundleError(f"{self.root}: no manifest.json: this is not a bundle, or its run did not end")
+        path = self.found("manifest.json")
         try:
             return Manifest.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(step) for step in first["loc"])
-            raise BundleError(f"{path}: not a manifest: {where}: {first['msg']}") from error
+            raise BundleError(f"{path}: not a manifest: {first_fault(error)}") from error
 
     def _settled(self) -> None:
         """Waits for a process that is putting a bundle in place here.
@@ -184,39 +277,66 @@ class Bundle:
         """`results.json` as plain data.
 
         Raises:
-            BundleError: it is missing or not JSON.
+            BundleError: it is missing, not JSON, or has another form than audit gives it.
         """
-        path = self.place("results.json")
-        try:
-            content: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{path}: cannot be read: {error}") from error
-        return content
+        content: Any = self.plain("results.json")
+        for name, kind in RESULTS.items():
+            if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+                text = f"{name} is no {'list' if kind is list else 'mapping'}"
+                raise BundleError(f"{self.root / 'results.json'}: not as audit writes it: {text}")
+        known: dict[str, Any] = content
+        return known
 
     def findings(self) -> tuple[Finding, ...]:
-        """The findings of `results.json`."""
-        return tuple(Finding.model_validate_json(json.dumps(f)) for f in self.results()["findings"])
+        """The findings of `results.json`.
+
+        Raises:
+            BundleError: one of them is not as audit writes it.
+        """
+        try:
+            return tuple(Finding.model_validate_json(json.dumps(f)) for f in self.results()["findings"])
+        except ValidationError as error:
+            path = self.root / "results.json"
+            raise BundleError(f"{path}: not as audit writes it: findings: {first_fault(error)}") from error
 
     def waivers(self) -> tuple[Waiver, ...]:
-        """The waivers of the spec, as the manifest holds them."""
+        """The waivers of the spec, as the manifest holds them.
+
+        Raises:
+            BundleError: one of them is not as audit writes it.
+        """
         given = self.manifest().facts.get("waivers")
-        return tuple(Waiver.model_validate_json(json.dumps(w)) for w in given) if isinstance(given, list) else ()
+        try:
+            return tuple(Waiver.model_validate_json(json.dumps(w)) for w in given) if isinstance(given, list) else ()
+        except ValidationError as error:
+            path = self.root / "manifest.json"
+            raise BundleError(f"{path}: not as audit writes it: waivers: {first_fault(error)}") from error
 
     def records(self) -> tuple[Evidence, ...]:
-        """The evidence of `results.json`, in the order of the plan."""
-        keys: list[Evidence] = []
+        """The evidence of `results.json`, in the order of the plan.
+
+        Raises:
+            BundleError: an entry is not as audit writes it, leads elsewhere, or is there twice.
+        """
+        path, found = self.root / "results.json", list[Evidence]()
         for entry in self.results()["evidence"]:
-            path = self.place(f"evidence/{entry['key']}/evidence.json")
-            keys.append(Evidence.model_validate_json(path.read_bytes()))
-        return tuple(keys)
+            key = entry.get("key") if isinstance(entry, dict) else None
+            if not isinstance(key, str) or re.fullmatch(KEY, key) is None:
+                text = f"evidence {len(found) + 1} has the key {printable(str(key))!r}, and a key is a digest"
+                raise BundleError(f"{path}: not as audit writes it: {text}")
+            found.append(self._record(f"evidence/{key}", key))
+        if len({record.id for record in found}) != len(found):
+            raise BundleError(f"{path}: not as audit writes it: a piece of evidence is there twice")
+        return tuple(found)
 
     def files(self) -> Iterator[str]:
         """Paths of all files of the bundle, relative to it, sorted; what is hidden, and parts, are not of it."""
         yield from files_below(self.root, {"parts"})
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of every file that a manifest holds."""
-        return {name: sha256(self.place(name).read_bytes()) for name in self.files() if name not in UNRECORDED}
+        """SHA-256 of every file that a manifest holds; links are not followed."""
+        listed = [name for name in self.files() if name not in UNRECORDED and not self.place(name).is_symlink()]
+        return {name: self.sha256(name) for name in listed}
 
     def altered(self) -> list[str]:
         """What does not match the manifest: one sentence per file; empty if all is as recorded.
@@ -227,16 +347,15 @@ class Bundle:
             manifest = self.manifest()
             try:
                 lines = self._altered(manifest)
-            except FileNotFoundError:  # it was there a moment ago
+            except GoneError:  # it was there a moment ago
                 continue
             if lines == [] or self.manifest() == manifest:
                 return lines
 
     def _altered(self, manifest: Manifest) -> list[str]:
-        signature = self.place(SIGNATURE)
         present = self.digests()
-        if signature.is_file():
-            present[SIGNATURE] = sha256(signature.read_bytes())
+        if self.has(SIGNATURE):
+            present[SIGNATURE] = self.sha256(SIGNATURE)
         return differences(manifest, present, [name for name in self.files() if self.place(name).is_symlink()])
 
     def prune(self, keys: set[str]) -> None:
@@ -246,6 +365,62 @@ class Bundle:
                 shutil.rmtree(path, ignore_errors=True)
         for path in self.root.glob(".*-*"):
             path.unlink(missing_ok=True)
+
+
+RESULTS: dict[str, type] = {"audit": dict, "evidence": list, "findings": list, "opinion": dict}
+"""What `results.json` holds, and of what form."""
+
+
+def plain_json(path: Path) -> Any:
+    """A JSON file as plain data.
+
+    Raises:
+        BundleError: it cannot be read, or is no JSON: also where it is nested too deep, or holds what is no number.
+    """
+    if path.is_file() and path.stat().st_size > MOST_JSON:
+        raise BundleError(f"{path}: has more than {MOST_JSON:,} bytes, which no JSON of an audit has; it was not read")
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_no_number)
+    except RecursionError as error:
+        raise BundleError(f"{path}: cannot be read: it is nested deeper than audit ever does") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read: {printable(str(error))}") from error
+
+
+def _no_number(text: str) -> Never:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong with a record, with its place."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    words = str(first["msg"]).removeprefix("Value error, ")
+    return printable(": ".join(part for part in (".".join(str(step) for step in first["loc"]), words) if part))
+
+
+def printable(text: str) -> str:
+    """A text of a stranger for a message: short, and without what a terminal obeys."""
+    shown = "".join(character if character.isprintable() else "\N{MIDDLE DOT}" for character in text[:200])
+    return shown if len(text) <= len(shown) else f"{shown}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _check_file(root: Path, place: Path) -> None:
+    """Refuses what is no plain file below a folder, or lies behind a link.
+
+    Raises:
+        BundleError: with what it is.
+    """
+    for step in (place, *place.parents):
+        if step == root:
+            break
+        if step.is_symlink():
+            raise BundleError(f"{step}: is a link, and a bundle holds plain files only; nothing was read there")
+    try:
+        known = place.stat()
+    except OSError as error:
+        raise GoneError(f"{place}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(known.st_mode) or known.st_size > MOST_BYTES:
+        raise BundleError(f"{place}: is no plain file of at most {MOST_BYTES:,} bytes; it was not read")
 
 
 def files_below(root: Path, apart: Collection[str]) -> Iterator[str]:

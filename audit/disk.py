@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from audit.core.errors import WriteError
+from audit.core.errors import BundleError, WriteError
 
 LOCK = ".lock"
 """The file whose lock makes a folder ours while we write into it; it is gone when nobody writes."""
@@ -125,10 +125,13 @@ def _locked(folder: Path) -> int:
 
     Raises:
         WriteError: another process has it.
+        BundleError: it is a link, and what is written into it would be written elsewhere.
     """
     path = folder / LOCK
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if path.is_symlink():
+            raise BundleError(f"{path}: is a link, and no lock of audit; nothing was written")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -161,7 +164,7 @@ def _sweep(path: Path) -> None:
 
     Its pool had them, under the names that joblib gives those of all pools; nothing else tells whose they are.
     """
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         last = json.loads(path.read_bytes())
         if last["host"] == socket.gethostname() and not _alive(int(last["pid"])):
             for semaphore in SEMAPHORES.glob(f"sem.loky-{int(last['pid'])}-*"):
@@ -193,14 +196,14 @@ def _holder(path: Path) -> str:
     try:
         told = json.loads(path.read_bytes())
         return f"process {told['pid']} on {told['host']} (since {told['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 
 def held(folder: Path) -> bool:
     """Whether a process writes into the folder now; asks without leaving a trace."""
     try:
-        handle = os.open(folder / LOCK, os.O_RDONLY)
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

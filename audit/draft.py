@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from audit.bundle import PENDING, STAGES, Bundle, files_below
+from audit.bundle import PENDING, STAGES, Bundle, files_below, plain_json
+from audit.core.errors import BundleError
 from audit.core.integrity import SIGNATURE
 from audit.core.manifest import RENDERED
 from audit.disk import faults, settle_folder, write_whole
@@ -38,7 +39,12 @@ class Draft(Bundle):
         self.keys: frozenset[str] | None = None
 
     def begin(self) -> None:
-        """Finishes what a killed process was about to put in place, and clears away what it left half made."""
+        """Finishes what a killed process was about to put in place, and clears away what it left half made.
+
+        Raises:
+            BundleError: a folder in which it would write or clear away is a link, or what was about to be is no plan.
+        """
+        _refuse_links(self.root)
         with faults(self.root):
             for stage in STAGES:
                 finish(self.root, stage)
@@ -117,7 +123,7 @@ def finish(root: Path, name: str) -> None:
     stage = root / name
     if not (stage / PENDING).is_file():
         return
-    plan = json.loads((stage / PENDING).read_bytes())
+    plan = _plan(stage / PENDING)
     trash = stage / "trash"
     trash.mkdir(exist_ok=True)
     (root / "evidence").mkdir(exist_ok=True)
@@ -136,11 +142,43 @@ def finish(root: Path, name: str) -> None:
     _remove(stage)
 
 
+def _refuse_links(root: Path) -> None:
+    """Refuses a folder that leads elsewhere when it is written into or cleared: it may come from a stranger.
+
+    Raises:
+        BundleError: there is a link.
+    """
+    for home in (root, *(root / stage for stage in STAGES)):
+        places = [home / name for name in (*STAGES, *APART, "evidence")]
+        places += [*home.glob("evidence/*"), *home.glob("parts/*")]
+        for place in places:
+            if place.is_symlink():
+                raise BundleError(f"{place}: is a link, and a bundle holds plain files only; nothing was written")
+
+
+def _plan(path: Path) -> dict[str, list[str] | None]:
+    """What a run was about to do.
+
+    Raises:
+        BundleError: it is nothing that a run writes.
+    """
+    found = plain_json(path)
+    lists = [found.get("gone") or [], found.get("keys") or []] if isinstance(found, dict) else None
+    if not lists or not all(isinstance(given, list) and all(isinstance(x, str) for x in given) for given in lists):
+        raise BundleError(f"{path}: not as audit writes it; remove the folder that it lies in")
+    if not set(lists[0]) <= set(OURS):
+        raise BundleError(f"{path}: would remove what no run of audit made; remove the folder that it lies in")
+    return {"gone": lists[0], "keys": None if found.get("keys") is None else lists[1]}
+
+
 def _drop(root: Path, plan: dict[str, list[str] | None], stage: Path) -> None:
     """Removes what the new bundle, whose manifest is in place, does not have."""
-    recorded = json.loads((root / "manifest.json").read_bytes())["files"]
+    recorded = plain_json(root / "manifest.json")
+    files = recorded.get("files") if isinstance(recorded, dict) else None
+    if not isinstance(files, dict):
+        raise BundleError(f"{root / 'manifest.json'}: not a manifest: it holds no files")
     for name in plan["gone"] or ():
-        if name not in recorded:
+        if name not in files:
             (root / name).unlink(missing_ok=True)
     keys = plan["keys"]
     for folder in (root / "evidence").iterdir() if keys is not None else ():

@@ -36,6 +36,7 @@ def command(
     from audit.core.manifest import RENDERED
     from audit.disk import hold
     from audit.draft import DRAWN, Draft
+    from audit.engine.contradictions import as_written
     from audit.engine.signing import unsign
     from audit.report import export, render
 
@@ -54,7 +55,7 @@ def command(
         altered = [line for line in found.altered() if line.partition(":")[0] not in RENDERED]
         if altered:
             raise BundleError(altered)
-        with found.scratch():
+        with found.scratch(), as_written(found):
             names = [*render(found, formats or ("html", "pdf")), *export(found)]
         found.write_manifest(manifest)
         found.commit()
@@ -66,9 +67,12 @@ def command(
 def _share(bundle: Path, out: Path, min_n: int, formats: tuple[Literal["html", "pdf"], ...]) -> int:
     """Writes the bundle to hand out, and says what of it nobody but its owner can check."""
     from audit.bundle import Bundle
+    from audit.engine.contradictions import as_written
     from audit.report.share import share
 
-    for name in share(Bundle(bundle), out, min_n, formats or ("html", "pdf")):
+    with as_written(Bundle(bundle)):
+        names = share(Bundle(bundle), out, min_n, formats or ("html", "pdf"))
+    for name in names:
         click.echo(str(out / name))
     click.echo("what people wrote goes along as it is (spec, opinion, narrative, waivers): see that it names nobody")
     return 0

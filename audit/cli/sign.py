@@ -38,6 +38,7 @@ def command(
     from audit.core.integrity import SIGNATURE
     from audit.disk import hold
     from audit.draft import DRAWN, Draft
+    from audit.engine.contradictions import as_written
     from audit.engine.keys import from_pem, from_pkcs12, need_pyhanko
     from audit.engine.signing import refuse_signed, sign
 
@@ -50,7 +51,8 @@ def command(
     with hold(bundle):
         draft = Draft(bundle, DRAWN)
         draft.begin()
-        signed = sign(draft, signer, replace=replace)
+        with as_written(draft):
+            signed = sign(draft, signer, replace=replace)
         draft.commit()
     if signed.report is not None:
         click.echo(f"{bundle / 'report.pdf'}: signed after its first {signed.unsigned_bytes:,} bytes, which stay as is")

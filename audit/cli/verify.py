@@ -68,15 +68,18 @@ def command(
     """
     from audit.bundle import Bundle
     from audit.core.errors import BundleError
+    from audit.engine.contradictions import as_written
     from audit.engine.verify import verify
 
-    found = verify(Bundle(bundle), _trust(roots, at), quick=quick)
+    with as_written(Bundle(bundle)):
+        found = verify(Bundle(bundle), _trust(roots, at), quick=quick)
     again: Rerun | None = None
     if rerun is not None and not found.altered:
         from audit.engine.rerun import Again, compute_again
 
         say = (lambda line: None) if as_json else click.echo
-        again = compute_again(Bundle(bundle), rerun, Again(allow, workers, tolerance, key.read()), say)
+        with as_written(Bundle(bundle)):
+            again = compute_again(Bundle(bundle), rerun, Again(allow, workers, tolerance, key.read()), say)
     problems = (*found.problems, *(again.problems if again else ()))
     if as_json:
         click.echo(json.dumps(_summary(found, again), indent=2, sort_keys=True, ensure_ascii=False))

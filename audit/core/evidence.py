@@ -2,15 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from audit.core.base import Frozen
 
 Status = Literal["ok", "error", "not_applicable", "refused", "incomplete"]
 Severity = Literal["info", "minor", "major", "critical"]
+
+KEY = r"^[0-9A-Za-z_-]{1,64}$"
+"""A content key, or another name that is one step of a path."""
+
+
+def inside(path: str) -> str:
+    """A path below the folder of a bundle, as it was given.
+
+    Raises:
+        ValueError: it begins at the root of the disk, a step of it is hidden or leads up, or it cannot be read.
+    """
+    steps = path.split("/")
+    if "\\" in path or not path.isprintable() or any(not step or step.startswith(".") for step in steps):
+        raise ValueError(f"the path {path[:80]!r} leads out of the bundle")
+    return path
+
+
+PathInside = Annotated[str, AfterValidator(inside)]
 
 
 class Where(Frozen):
@@ -82,7 +100,7 @@ class TableRecord(Frozen):
     """A table of the bundle; the path is relative to it."""
 
     name: str
-    path: str
+    path: PathInside
     rows: int
     columns: tuple[str, ...]
     sha256: str = ""
@@ -92,7 +110,7 @@ class ArtefactRecord(Frozen):
     """A file of the bundle; the path is relative to it."""
 
     name: str
-    path: str
+    path: PathInside
     media_type: str
     sha256: str = ""
 
@@ -102,7 +120,7 @@ class Evidence(Frozen):
 
     id: str
     kind: str
-    key: str
+    key: Annotated[str, Field(pattern=KEY)]
     status: Status
     message: str = ""
     metrics: tuple[Metric, ...] = ()

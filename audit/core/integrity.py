@@ -24,7 +24,7 @@ def differences(manifest: Manifest, present: Mapping[str, str], links: Collectio
     if manifest.signed is not None and manifest.signed.report is not None:
         expected[PDF] = manifest.signed.report
     lines = [f"{name}: is a symbolic link; a bundle holds plain files, so what it shows can change" for name in links]
-    gone = {name for name in expected if name not in found}
+    gone = {name for name in expected if name not in found and name not in links}
     new = {name for name in found if name not in expected}
     for name in sorted(gone):
         same = [other for other in sorted(new) if found[other] == expected[name]]

@@ -1,6 +1,8 @@
 """What was run, with what, and the digest of every file."""
 
-from pydantic import JsonValue
+from typing import Annotated
+
+from pydantic import Field, JsonValue
 
 from audit.core.base import Frozen, canonical_json, sha256
 from audit.core.plan import Plan
@@ -53,7 +55,7 @@ class Manifest(Frozen):
 
     format: int = FORMAT
     tool: dict[str, str]
-    spec_name: str
+    spec_name: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
     spec: str
     overrides: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()

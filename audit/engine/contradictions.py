@@ -5,12 +5,14 @@ only a signature shows, or computing it again.
 """
 
 import json
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from audit.bundle import Bundle, pretty_json
+from audit.bundle import Bundle, pretty_json, printable
 from audit.core.base import sha256
 from audit.core.errors import BundleError, SpecError
 from audit.core.evidence import ArtefactRecord, TableRecord
@@ -18,14 +20,31 @@ from audit.core.finding import Finding, judge_gate, note_findings, strongest_opi
 from audit.core.integrity import spec_key
 from audit.core.manifest import RENDERED, Manifest
 from audit.core.waive import unwaived, waive
-from audit.engine.files import file_sha256
 from audit.engine.provenance import package_version
 from audit.spec.compile import FILE, compile_plan
 from audit.spec.load import load_spec
 from audit.spec.model import Spec
 
-STRANGE = (KeyError, TypeError, ValueError, AttributeError, OSError)
+STRANGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, AssertionError)
 """What reading a file raises that is not as audit writes it."""
+
+
+@contextmanager
+def as_written(*bundles: Bundle) -> Iterator[None]:
+    """While this holds, a bundle that is not as audit writes it is a few sentences: it may come from a stranger.
+
+    Raises:
+        BundleError: with the files that do not agree, and the place at which reading on was no use.
+    """
+    try:
+        yield
+    except STRANGE as error:
+        lines = [f"{bundle.root}: {line}" for bundle in bundles for line in contradictions(bundle)]
+        names = " or ".join(str(bundle.root) for bundle in bundles)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        why = f"{type(error).__name__}: {printable(str(error))}, at {Path(place.filename).name}:{place.lineno}"
+        text = f"{names}: manifest.json, results.json or evidence holds what audit does not write ({why})"
+        raise BundleError([*lines, text]) from error
 
 
 def contradictions(bundle: Bundle) -> list[str]:
@@ -35,9 +54,10 @@ def contradictions(bundle: Bundle) -> list[str]:
         try:
             lines += check(bundle)
         except BundleError as error:
-            lines += error.problems
-        except STRANGE as error:
-            lines.append(f"results.json or evidence: not as audit writes it ({type(error).__name__}: {error})")
+            lines += [problem.removeprefix(f"{bundle.root}/") for problem in error.problems]
+        except (*STRANGE, OSError) as error:
+            why = f"{type(error).__name__}: {printable(str(error))}"
+            lines.append(f"manifest.json, results.json or evidence: not as audit writes it ({why})")
     return list(dict.fromkeys(lines))
 
 
@@ -45,8 +65,8 @@ def _canonical(bundle: Bundle) -> Iterator[str]:
     """JSON has many spellings; ours is one, so that nobody and no other program reads something else in it."""
     names = ["manifest.json", "results.json", *(f"evidence/{r.key}/evidence.json" for r in bundle.records())]
     for name in names:
-        data = (bundle.root / name).read_bytes()
-        if data != pretty_json(json.loads(data)):
+        data = bundle.read(name)
+        if data != pretty_json(bundle.plain(name)):
             yield f"{name}: is spelt as audit never does (a key twice, other spaces or other numbers)"
 
 
@@ -95,9 +115,7 @@ def _tables(bundle: Bundle) -> Iterator[str]:
         home = f"evidence/{record.key}"
         items: list[TableRecord | ArtefactRecord] = [*record.tables, *record.artefacts]
         for item in items:
-            if not item.path.startswith(f"{home}/"):
-                yield f"{home}/evidence.json: {item.name} lies outside its folder, at {item.path}"
-            elif item.sha256 and file_sha256(bundle.root / item.path) != item.sha256:
+            if item.sha256 and bundle.sha256(item.path) != item.sha256:
                 shape = _shape(bundle, item) if isinstance(item, TableRecord) else ""
                 yield f"{item.path}: is not what {home}/evidence.json records{shape}"
 
@@ -244,6 +262,5 @@ def _ids(bundle: Bundle) -> Iterator[str]:
     """Whether what was drawn bears the id that follows from the manifest."""
     name = bundle.manifest().report_id
     for rendered in RENDERED:
-        path = bundle.root / rendered
-        if path.is_file() and name.encode("ascii") not in path.read_bytes():
+        if bundle.has(rendered) and name.encode("ascii") not in bundle.read(rendered):
             yield f"{rendered}: does not bear the id {name}, which follows from the manifest"

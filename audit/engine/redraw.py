@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from audit.bundle import Bundle
-from audit.core.errors import AuditError
+from audit.core.errors import AuditError, BundleError
 from audit.core.integrity import PDF
 from audit.core.manifest import RENDERED, Manifest
 from audit.engine.provenance import package_version
@@ -42,7 +42,7 @@ def redraw(bundle: Bundle, *, pdf: bool = True) -> Iterator[Redrawn]:
     """Every drawn file that the manifest records and that is there, compared with what the bundle draws now."""
     manifest = bundle.manifest()
     for name in RENDERED:
-        if name in manifest.files and (bundle.root / name).is_file() and (pdf or name != PDF):
+        if name in manifest.files and bundle.has(name) and (pdf or name != PDF):
             yield _one(bundle, manifest, name)
 
 
@@ -54,11 +54,13 @@ def _one(bundle: Bundle, manifest: Manifest, name: str) -> Redrawn:
     ]
     if moved:
         return Redrawn(name, why_not=f"it was drawn with {', '.join(moved)}")
-    found = (bundle.root / name).read_bytes()
+    found = bundle.read(name)
     if name == PDF and manifest.signed is not None and manifest.signed.unsigned_bytes is not None:
         found = found[: manifest.signed.unsigned_bytes]
     try:
         ours = drawn(bundle, name)
+    except BundleError as error:
+        return Redrawn(name, other=f"the bundle cannot be drawn: {error.problems[0]}")
     except AuditError as error:
         return Redrawn(name, why_not=error.problems[0])
     except Exception as error:  # noqa: BLE001 - the bundle may hold anything: what cannot be drawn was not drawn by us

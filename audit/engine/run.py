@@ -27,6 +27,7 @@ from audit.core.sample import SampleSettings, ScoreCheck, draw
 from audit.core.waive import waive
 from audit.disk import LOCK, faults, hold
 from audit.draft import STAGE, Draft
+from audit.engine.contradictions import as_written
 from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.files import said
 from audit.engine.load import Loading, load_inputs
@@ -262,7 +263,9 @@ def _conclude(
     told = {"audit": audit, "opinion": opinion, **texts.facts()}
     manifest = bundle.write_manifest(_manifest(loaded, loading, plan, told, options))
     if options.against is not None:
-        bundle.write(CHANGES, pretty_json(diff(Bundle(options.against), bundle).undated().model_dump(mode="json")))
+        with as_written(Bundle(options.against)):
+            changes = diff(Bundle(options.against), bundle).undated()
+        bundle.write(CHANGES, pretty_json(changes.model_dump(mode="json")))
         manifest = bundle.write_manifest(manifest)
     export(bundle)
     with bundle.scratch():

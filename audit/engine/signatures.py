@@ -99,12 +99,11 @@ def _manifest_seal(bundle: Bundle, manifest: Manifest, trust: Trust) -> Seal:
     from asn1crypto import cms
     from pyhanko.sign.validation.generic_cms import async_validate_detached_cms
 
-    path = bundle.root / SIGNATURE
-    if not path.is_file():
+    if not bundle.has(SIGNATURE):
         return Seal("manifest.json", problems=(f"{SIGNATURE}: missing, but the manifest records a signature",))
-    content = (bundle.root / "manifest.json").read_bytes()
+    content, signature = bundle.read("manifest.json"), bundle.read(SIGNATURE)
     try:
-        signed = cms.ContentInfo.load(path.read_bytes(), strict=True)["content"]
+        signed = cms.ContentInfo.load(signature, strict=True)["content"]
         status = asyncio.run(async_validate_detached_cms(content, signed, trust.context(), key_usage_settings=_usage()))
     except Exception as error:  # noqa: BLE001 - the file is foreign: whatever its reader raises is a fault of the file
         return Seal("manifest.json", problems=(f"{SIGNATURE}: cannot be read as a signature ({type(error).__name__})",))
@@ -121,8 +120,7 @@ def _pdf_seal(bundle: Bundle, manifest: Manifest, trust: Trust) -> Seal:
     from pyhanko.sign.validation import validate_pdf_signature
     from pyhanko.sign.validation.status import SignatureCoverageLevel
 
-    path = bundle.root / PDF
-    data = path.read_bytes() if path.is_file() else b""
+    data = bundle.read(PDF) if bundle.has(PDF) else b""
     problems, remarks = _beginning(data, manifest)
     try:
         embedded = PdfFileReader(BytesIO(data)).embedded_signatures

@@ -90,8 +90,7 @@ def _unsigned(bundle: Bundle, manifest: Manifest) -> bytes | None:
     recorded = manifest.files.get(PDF)
     if recorded is None:
         return None
-    path = bundle.root / PDF
-    data = path.read_bytes() if path.is_file() else b""
+    data = bundle.read(PDF) if bundle.has(PDF) else b""
     length = manifest.signed.unsigned_bytes if manifest.signed else None
     pdf = data if length is None else data[:length]
     if sha256(pdf) != recorded:

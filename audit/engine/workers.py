@@ -136,4 +136,4 @@ def _with_model(inputs: Inputs, remedy: str, record: Evidence, bundle: Bundle) -
     """The inputs with the model that a remedy left in the bundle."""
     wanted = METHODS.classes()[remedy].remedy
     (artefact,) = (artefact for artefact in record.artefacts if artefact.name == wanted)
-    return remedied(inputs, bundle.place(artefact.path), artefact.media_type)
+    return remedied(inputs, bundle.found(artefact.path), artefact.media_type)

@@ -33,6 +33,10 @@ PLACES = ("by", "region", "group", "outcome", "feature", "variant", "model")
 """Keys that tell entries of one name apart."""
 
 
+MOST_VALUES = 50_000
+"""A spec with more values is refused by every run, so that one of a bundle was made by somebody else."""
+
+
 class Change(Frozen):
     """A value that differs, as text; None where it is absent."""
 
@@ -202,11 +206,15 @@ def _packages(manifest: Manifest) -> dict[str, str]:
 
 def _spec(manifest: Manifest) -> dict[str, str]:
     """The values of a spec by their dotted keys, with those of the command line in place of those of the file."""
+    data, lost = {}, []
     try:
-        data = yaml.safe_load(manifest.spec) if manifest.spec else {}
-    except yaml.YAMLError:
-        return {"the text, which is no YAML": f"sha256 {sha256(manifest.spec.encode('utf-8'))}"}
-    lost = [override for override in manifest.overrides if not _overridden(data, override)]
+        if manifest.spec:
+            data = yaml.safe_load(manifest.spec)
+            _size(data, {})
+        lost = [override for override in manifest.overrides if not _overridden(data, override)]
+        _size(data, {})
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError):  # it may be of a stranger
+        return {"the text, which is no spec": f"sha256 {sha256(manifest.spec.encode('utf-8'))}"}
     told = dict(_flat("", data))
     if manifest.as_of:
         told["audit.as_of"] = manifest.as_of
@@ -214,6 +222,24 @@ def _spec(manifest: Manifest) -> dict[str, str]:
         key, _, value = override.partition("=")
         told[f"--set {key}"] = value
     return told
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values there are in plain data, those that aliases repeat counted each time.
+
+    Raises:
+        ValueError: there are more than a spec has, or one lies in itself.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES  # until it is counted: one that lies in itself is too large
+        known[id(value)] = 1 + sum(
+            _size(item, known) for item in (value.values() if isinstance(value, dict) else value)
+        )
+    if known[id(value)] >= MOST_VALUES:
+        raise ValueError("larger than a spec")
+    return known[id(value)]
 
 
 def _overridden(data: Any, override: str) -> bool:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import yaml
+from pydantic import ValidationError
 
+from audit.bundle import first_fault
 from audit.core.compare import Difference, MetricChange, Word
+from audit.core.errors import BundleError
 from audit.core.evidence import Metric
 from audit.core.finding import Interval
 from audit.report import text
@@ -58,10 +61,13 @@ def sections(diff: Diff) -> Iterator[Section]:
 
 def previous(source: Source) -> Iterator[Block]:
     """S19: what changed since the previous audit, where one was given."""
-    path = source.bundle.place(CHANGES)
-    if not path.is_file():
+    if not source.bundle.has(CHANGES):
         return
-    diff = Diff.model_validate_json(path.read_bytes())
+    try:
+        diff = Diff.model_validate_json(source.bundle.read(CHANGES))
+    except ValidationError as error:
+        path = source.bundle.root / CHANGES
+        raise BundleError(f"{path}: not as audit writes it: {first_fault(error)}") from error
     for section in sections(diff):
         if section.id != "D1":
             yield Heading(section.title, anchor=f"changes-{section.id}")

@@ -30,7 +30,7 @@ def attached(source: Source) -> list[Attached]:
     """
     manifest = source.manifest
     day = manifest.as_of or EPOCH
-    results = source.bundle.place("results.json").read_bytes()
+    results = source.bundle.read("results.json")
     files = [
         Attached("results.json", results, "application/json", "Data", "Every metric and finding of this report", day),
         Attached(

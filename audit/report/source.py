@@ -129,7 +129,7 @@ class Source:
     def artefact(self, record: Evidence, name: str) -> bytes | None:
         """The bytes of an artefact of the evidence, or None if it has none of that name."""
         found = next((artefact for artefact in record.artefacts if artefact.name == name), None)
-        return self.bundle.place(found.path).read_bytes() if found else None
+        return self.bundle.read(found.path) if found else None
 
     def path(self, record: Evidence, name: str) -> str:
         """Where a table lies in the bundle."""
