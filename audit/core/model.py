@@ -177,6 +177,7 @@ class Source:
         schema: the features that the model will be given, or None where they are not known yet.
         train: the training file as it was read, or None.
         content: the bytes of the model file where they were read already; those whose digest is recorded.
+        read: what `Adapter.first` read in a confined process, where that is text.
     """
 
     path: str | None
@@ -188,6 +189,7 @@ class Source:
     schema: FeatureSchema | None = None
     train: pd.DataFrame | None = None
     content: bytes | None = None
+    read: str | None = None
 
 
 class DecisionRule(Frozen):
@@ -225,6 +227,21 @@ class Adapter(Frozen):
     def parsers(self) -> tuple[str, ...]:
         """Modules that parse the file; such a file is first opened in a confined process. Empty: it needs none."""
         return ()
+
+    @property
+    def parsed(self) -> str:
+        """The file that these modules parse, as a message begins: with where the spec names it."""
+        return f"model.path: {self.file}"
+
+    def first(self, source: Source) -> "Model | StoredScores | ImageModel | str":
+        """What the confined process opens: the model, or text that `load` is then given as `Source.read`.
+
+        Text is for a file of which a few numbers are all that the model needs: it is then opened nowhere else.
+
+        Raises:
+            ModelError: as `load`.
+        """
+        return self.load(source)
 
     def columns_read(self) -> tuple[str, ...]:
         """Columns of the evaluation data that it reads as stored scores; they are no features."""

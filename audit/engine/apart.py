@@ -2,7 +2,7 @@
 
 The process is confined, opens the file and asks the model for some rows. Then there are two ways on. A model whose
 inside an explainer or a search can read is opened here too, from the same bytes. Any other model stays where it is, and
-is asked through a connection.
+is asked through a connection. Of the scaling of a network only its numbers come back, as text.
 
 Where this process was started for an audit and nothing else, the new one is a copy of it, so that nothing is started or
 imported twice. Elsewhere threads may have run that do not survive a copy, and libraries would wait for them for ever:
@@ -29,7 +29,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -101,6 +101,9 @@ def load_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS, *, cop
     except BaseException:
         child.close()
         raise
+    if "read" in found:
+        child.close()
+        return adapter.load(replace(source, read=str(found["read"])))
     if found["inside"]:
         child.close()
         return adapter.load(source)
@@ -120,7 +123,7 @@ class Child:
     """
 
     def __init__(self, adapter: Adapter, source: Source, limits: Limits, *, copy: bool) -> None:
-        self.path, self.limits = adapter.file, limits
+        self.parsed, self.limits = adapter.parsed, limits
         self.memory = max(limits.memory, limits.per_byte * len(source.content or b""))
         self._lock = threading.Lock()
         self._connection, theirs = socket.socketpair()
@@ -212,8 +215,8 @@ class Child:
             how = f"took longer than {self.limits.computing} s of computing"
         by = f" ({signal.strsignal(-code)})" if code and code < 0 and code != -signal.SIGXCPU else ""
         return ModelError(
-            f"model.path: {self.path} {how}{by}, and was stopped. The file is damaged, too large, or made to do harm: "
-            "compare its digest with that of the model that was approved, or save the model again."
+            f"{self.parsed} {how}{by}, and was stopped. The file is damaged, too large, or made to do harm: "
+            "compare its digest with that of the file that was approved, or save it again."
         )
 
 
@@ -274,16 +277,16 @@ def _serve(connection: socket.socket, adapter: Adapter, source: Source | None, s
     try:
         with _computing(settings["computing"]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = adapter.load(source)
-            answer = _described(model)
+            model = adapter.first(source)
+            answer = {"read": model} if isinstance(model, str) else _described(model)
             _try(model, source)
     except ModelError as error:
         answer = {"refused": list(error.problems)}
     except MemoryError:
         most = f"{settings['memory'] / 2**30:.0f} GiB"
-        answer = {"refused": [f"model.path: {adapter.file} needs more than {most} of memory; give a smaller model"]}
+        answer = {"refused": [f"{adapter.parsed} needs more than {most} of memory; give a smaller one"]}
     except Exception as error:  # noqa: BLE001 - the file is foreign: whatever it raises is its fault
-        answer = {"refused": [f"model.path: {adapter.file} cannot be opened: {_said(error)}"]}
+        answer = {"refused": [f"{adapter.parsed} cannot be opened: {_said(error)}"]}
     try:
         send(connection, json.dumps(answer).encode())
         while "refused" not in answer:
@@ -336,9 +339,9 @@ def _described(model: Read) -> dict[str, Any]:
     }
 
 
-def _try(model: Read, source: Source) -> None:
+def _try(model: Read | str, source: Source) -> None:
     """Asks a model of rows for some; what it says is judged where it counts, and here only that it lives."""
-    if isinstance(model, StoredScores | ImageModel) or source.schema is None:
+    if isinstance(model, str | StoredScores | ImageModel) or source.schema is None:
         return
     try:
         rows = source.evaluate[list(source.schema.names)].head(TRIED_ROWS)

@@ -60,6 +60,15 @@ class Deed:
         """Something that is there."""
         return ("json",)
 
+    @property
+    def parsed(self) -> str:
+        """Its file."""
+        return f"model.path: {self.file}"
+
+    def first(self, source: Source) -> Model:
+        """The deed."""
+        return self.load(source)
+
     def load(self, source: Source) -> Model:
         """The deed."""
         if self.when == "load":

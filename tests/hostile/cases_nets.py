@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cases_models import Runs, model, numbers
+from cases_models import Runs, bomb, model, numbers
 from hostile_case import HARMLESS, Case, Stage, cases, lying, zipped
 
 NET = {"preprocessing": "none", "classes": ["bad", "good"], "architecture": {"kind": "mlp", "hidden": [2]}}
@@ -53,6 +53,10 @@ TENSORS = cases(
             lambda s: numbers(model("torch", "net.safetensors", struct.pack("<Q", 2) + b"{}", classes=["bad", "good"],
                                     architecture=NET["architecture"], transformer={"path": "prep.skops"}))(s)
             or (s.write("prep.skops", pickle.dumps(Runs(s.code))), None)[1], "no skops file"),
+        "scaling that unpacks to gibibytes": (
+            lambda s: numbers(model("torch", "net.safetensors", struct.pack("<Q", 2) + b"{}", classes=["bad", "good"],
+                                    architecture=NET["architecture"], transformer={"path": "prep.skops"}))(s)
+            or (s.write("prep.skops", bomb(s)), None)[1], "prep.skops has .* unpacks"),
     },
 )  # fmt: skip
 

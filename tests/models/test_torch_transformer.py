@@ -1,6 +1,9 @@
 """Preparation that is read from a fitted transformer of scikit-learn, beside that transformer itself."""
 
+import json
 import os
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +27,14 @@ from sklearn.preprocessing import (
     PolynomialFeatures,
     StandardScaler,
 )
-from torch_case import load, module
+from torch_case import load, module, people, scripted
 
 from audit.core.errors import ModelError
 from audit.core.infer import ColumnInfo
 from audit.core.model import Allow, Source
-from audit.core.network import Mlp
+from audit.core.network import Mlp, Network, Prepare
+from audit.engine.apart import Limits, load_apart
+from audit.models.torch_module import TorchAdapter
 from audit.models.torch_module.transformer import Transformer
 from audit.testing import toy_table
 
@@ -210,8 +215,6 @@ def test_what_was_read_is_compared_with_what_the_transformer_does(tmp_path: Path
 
 def test_a_network_is_asked_through_the_transformer(tmp_path: Path) -> None:
     """Scores in feature space are those of transformer and network put together by hand."""
-    from torch_case import people
-
     frame = people()
     transformer = ColumnTransformer([("h", OneHotEncoder(), ["home"]), ("n", StandardScaler(), ["amount", "age"])])
     skops.io.dump(transformer.fit(frame), tmp_path / "prepare.skops")
@@ -228,3 +231,83 @@ def test_a_network_is_asked_through_the_transformer(tmp_path: Path) -> None:
     plain = load(tmp_path / "net.safetensors", architecture=architecture)
     assert plain.digest != model.digest
     assert "layout" not in str(plain.packed())
+
+
+def scaled_network(folder: Path, name: str = "net.safetensors") -> tuple[TorchAdapter, Source]:
+    """A network, or the same as a program, whose scaling lies in a file of its own."""
+    frame = people()
+    blocks = [("h", OneHotEncoder(), ["home"]), ("n", StandardScaler(), ["amount", "age"])]
+    skops.io.dump(ColumnTransformer(blocks).fit(frame), folder / "prepare.skops")
+    settings = {"kind": "torch", "path": name, "classes": ["no", "yes"], "transformer": {"path": "prepare.skops"}}
+    if name.endswith(".safetensors"):
+        save_file(module().state_dict(), folder / name)
+        settings["architecture"] = {"kind": "mlp", "hidden": [6], "activation": "tanh"}
+    else:
+        (folder / name).write_bytes(scripted(module()))
+    content = (folder / name).read_bytes()
+    given = Source(None, str(folder), Allow(), frame, ("yes",), None, toy_table(frame).schema, content=content)
+    return TorchAdapter.model_validate_json(json.dumps(settings)), given
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.ts"])
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_confined_process_opens_the_scaling_and_no_other(tmp_path: Path, monkeypatch, name: str, copy: bool) -> None:
+    """The list of openings is of this process: those of its copies are in lists of theirs."""
+    adapter, given = scaled_network(tmp_path, name)
+    opened, read = [], skops.io.loads
+    monkeypatch.setattr(skops.io, "loads", lambda *args, **more: opened.append(1) or read(*args, **more))
+    apart = load_apart(adapter, given, copy=copy)
+    assert not opened
+    here = adapter.load(given)
+    assert opened == [1]
+    assert apart.digest == here.digest
+    assert isinstance(apart, Network) == (name == "net.safetensors")
+    assert np.array_equal(apart.predict(given.evaluate), here.predict(given.evaluate))
+
+
+def test_the_confined_process_has_limits_and_its_messages_name_the_scaling(tmp_path: Path) -> None:
+    """An array of 200 MiB of zeros is below what an archive may unpack to, and above the limit of this process."""
+    adapter, given = scaled_network(tmp_path)
+    file = tmp_path / "prepare.skops"
+    with zipfile.ZipFile(file) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in entries if name.endswith(".npy"))
+    np.save(tmp_path / "zeros.npy", np.zeros(200 * 2**17))
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, content in {**entries, name: (tmp_path / "zeros.npy").read_bytes()}.items():
+            archive.writestr(entry, content)
+    limits = Limits(memory=2**27, per_byte=1)
+    with pytest.raises(ModelError, match=r"^model\.transformer: prepare\.skops .*memory"):
+        load_apart(adapter, given, limits, copy=True)
+    assert isinstance(load_apart(adapter, given, copy=True), Network), "the array is of a number that is not read"
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("more", (tmp_path / "zeros.npy").read_bytes())
+    with pytest.raises(ModelError, match=r"^model\.transformer: prepare\.skops has .* and unpacks to"):
+        load_apart(adapter, given, copy=True)
+
+
+def test_numbers_and_levels_come_back_as_they_are(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [0.1, 1 / 3, 1e100], "b": [1, 2, 1], "c": ["1", "x", "1"], "d": [1.0, 2.0, 2.5]})
+    columns = {name: ColumnInfo(kind="categorical") for name in "bcd"}
+    fitted = ColumnTransformer([("n", StandardScaler(), ["a"]), ("l", OneHotEncoder(), ["b", "c", "d"])]).fit(frame)
+    skops.io.dump(fitted, tmp_path / "prepare.skops")
+    schema = toy_table(frame, columns).schema
+    source = Source(None, str(tmp_path), Allow(), frame, ("yes",), None, schema)
+    given = Transformer(path="prepare.skops")
+    prepare = Prepare.model_validate_json(given.text(source))
+    from audit.models.torch_module.transformer import as_prepare
+
+    direct = as_prepare(schema, fitted)
+    assert prepare == direct
+    kinds = [[type(level) for level in feature.levels] for feature in prepare.features.features]
+    assert kinds == [[type(level) for level in feature.levels] for feature in direct.features.features]
+    for text in ("{}", "[", '{"mean": [NaN]}'):
+        with pytest.raises(ModelError, match="holds no scaling"):
+            given.prepare(replace(source, read=text))
+
+
+def test_a_category_that_is_no_level_is_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"home": ["own", "rent", "own"]})
+    fitted = OneHotEncoder().fit(pd.DataFrame({"home": ["own", "rent", None]}))
+    with pytest.raises(ModelError, match="fit it on rows without gaps"):
+        prepared(tmp_path, fitted, frame)

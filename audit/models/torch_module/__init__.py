@@ -73,6 +73,19 @@ class TorchAdapter(FileAdapter):
 
     uses: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
 
+    def parsers(self) -> tuple[str, ...]:
+        """What reads the transformer; weights are numbers, and a program has a process of its own."""
+        return () if self.transformer is None else ("skops.io",)
+
+    @property
+    def parsed(self) -> str:
+        """The transformer, as a message begins."""
+        return super().parsed if self.transformer is None else f"model.transformer: {self.transformer.path}"
+
+    def first(self, source: Source) -> Network | Program | str:
+        """The numbers of the transformer."""
+        return self.load(source) if self.transformer is None else self.transformer.text(source)
+
     def load(self, source: Source) -> Network | Program:
         """The network; nothing in the file is opened before its digest was compared."""
         if find_spec("torch") is None or find_spec("safetensors") is None:

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from audit.core.base import Frozen
+from audit.core.base import Frozen, canonical_json
 from audit.core.errors import ModelError
 from audit.core.model import Source
 from audit.core.network import Prepare
 from audit.core.schema import Feature, FeatureSchema, Level
 from audit.core.table import encode
-from audit.models import pinned
+from audit.models import pinned, refuse_bomb
 
 WHERE = "model.transformer"
 TOLERANCE = 1e-6
@@ -38,6 +38,8 @@ class Transformer(Frozen):
         path: a .skops file, relative to the spec: a ColumnTransformer, a Pipeline or a single step of
             StandardScaler, MinMaxScaler, MaxAbsScaler, OneHotEncoder and passthrough.
         sha256: the digest of the file; another one is refused before the file is opened.
+
+    A confined process opens the file, and gives what `text` says; see `core.model.Adapter.first`.
     """
 
     path: str
@@ -49,18 +51,37 @@ class Transformer(Frozen):
         Raises:
             ModelError: the file is refused, or does what a preparation cannot.
         """
+        text = self.text(source) if source.read is None else source.read
+        try:
+            return Prepare.model_validate_json(text)
+        except ValidationError as error:
+            raise ModelError(f"{WHERE}: {self.path} holds no scaling: {error.errors()[0]['msg']}") from error
+
+    def text(self, source: Source) -> str:
+        """The preparation as JSON.
+
+        Raises:
+            ModelError: as `prepare`.
+        """
         if source.schema is None:
             raise ModelError(f"{WHERE}: the features are not known here; save the network with audit")
         fitted = self._open(source)
         prepare = as_prepare(source.schema, fitted)
         frame = source.evaluate if source.train is None else source.train
         _refuse_difference(prepare, fitted, frame[list(source.schema.names)].dropna())
-        return prepare
+        try:
+            return canonical_json(prepare.model_dump(mode="json", warnings="error")).decode()
+        except ValueError as error:  # also what pydantic raises of a value that is no level
+            raise ModelError(
+                f"{WHERE}: {self.path} holds a scale or a category that is no text, truth value or finite number; fit "
+                "it on rows without gaps"
+            ) from error
 
     def _open(self, source: Source) -> Any:
         import skops.io
 
         data = pinned(source.folder, self.path, self.sha256, WHERE, f"{WHERE}.sha256")
+        refuse_bomb(self.path, data, WHERE)
         trusted = HARMLESS | set(source.allow.types)
         try:
             untrusted = sorted(set(skops.io.get_untrusted_types(data=data)) - trusted)
@@ -68,6 +89,8 @@ class Transformer(Frozen):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of other versions: what is read is compared with what it does
                     return skops.io.loads(data, trusted=sorted(trusted))
+        except MemoryError:
+            raise  # the confined process says how much there was
         except Exception as error:  # the file is foreign: whatever its reader raises is a fault of the file
             raise ModelError(f"{WHERE}: {self.path} is no skops file: {type(error).__name__}: {error}") from error
         options = " ".join(f"--trust {name}" for name in untrusted)
