@@ -26,6 +26,9 @@ CHOICES = (
     ),
     Choice("DICE-05", "missing values", "left out", "DiCE takes none"),
     Choice("DICE-06", "threshold", "moved to one half", "DiCE knows no other"),
+    Choice(
+        "DICE-07", "calls of the model for a row", "5000", "its genetic search goes on for ever where nothing flips"
+    ),
 )
 
 OUTCOME = "outcome"
@@ -47,6 +50,7 @@ class Dice(Generator):
         method: how DiCE searches.
         dice_seed: what its random numbers start from, for every row anew.
         reference_rows: rows of the reference that it is given at most, drawn once.
+        calls: how often it may ask the model for one row; then it is stopped, and the row counts as not found.
     """
 
     search: Literal["dice"] = "dice"
@@ -54,6 +58,7 @@ class Dice(Generator):
     method: Literal["random", "genetic", "kdtree"] = "random"
     dice_seed: int = Field(default=0, ge=0)
     reference_rows: int = Field(default=2_000, ge=10)
+    calls: int = Field(default=5_000, ge=10)
 
     uses: ClassVar[tuple[str, ...]] = ("dice-ml",)
     cites: ClassVar[tuple[str, ...]] = (
@@ -61,7 +66,9 @@ class Dice(Generator):
     )
 
     def choices(self) -> pd.DataFrame:
-        return choices_table(CHOICES, {"DICE-01": self.method, "DICE-02": str(self.reference_rows)})
+        return choices_table(
+            CHOICES, {"DICE-01": self.method, "DICE-02": str(self.reference_rows), "DICE-07": str(self.calls)}
+        )
 
     def generate(self, ctx: Context, rows: Table, before: Ints) -> Found:
         """What DiCE gives.
@@ -95,16 +102,33 @@ class Dice(Generator):
         )
 
 
+class _Spent(Exception):
+    """DiCE asked the model as often as it may for a row."""
+
+
 class _Classifier:
     """The model as DiCE calls it: frames of text and numbers in, two columns out, of which the second flips at 0.5."""
 
     classes_ = np.array([0, 1])
 
-    def __init__(self, model: Scorer) -> None:
+    def __init__(self, model: Scorer, calls: int) -> None:
         self.model = model
+        self.calls = calls
+        self.left = calls
+
+    def begin(self) -> None:
+        """A row of its own: the calls are counted anew."""
+        self.left = self.calls
 
     def predict_proba(self, frame: pd.DataFrame) -> Floats:
-        """Shape (n, 2)."""
+        """Shape (n, 2).
+
+        Raises:
+            _Spent: the calls for this row are used up.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise _Spent
         score = _centred(self.model.decision, self.model.probabilities(_codes(frame[_names(self.model)])))
         return np.column_stack([1 - score, score])
 
@@ -126,20 +150,20 @@ class _Library:
         codes = ctx.inputs.reference.codes
         whole = codes[~np.isnan(codes).any(axis=1)]
         whole = whole[chosen_rows(len(whole), settings.reference_rows, 0)]
-        classifier = _Classifier(ctx.model)
+        self.classifier = _Classifier(ctx.model, settings.calls)
         self.names = _names(ctx.model)
         frame = self._frame(whole)
         self.reason = "" if len(whole) else "every row of the reference has a missing value, and DiCE takes none"
         if self.reason:
             return
-        frame[OUTCOME] = classifier.predict(frame)
+        frame[OUTCOME] = self.classifier.predict(frame)
         if frame[OUTCOME].nunique() < 2:
             self.reason = "no row of the reference has another outcome"
             return
         numbers = [name for name, feature in zip(self.names, self.features, strict=True) if not feature.levels]
         with _seeded(settings.dice_seed):
             data = dice_ml.Data(dataframe=frame, continuous_features=numbers, outcome_name=OUTCOME)
-            model = dice_ml.Model(model=classifier, backend="sklearn")
+            model = dice_ml.Model(model=self.classifier, backend="sklearn")
             self.explainer = dice_ml.Dice(data, model, method=settings.method)
 
     def ask(self, x: Floats) -> tuple[Floats, str]:
@@ -153,12 +177,15 @@ class _Library:
         if not ranges:
             return nothing, "the constraints leave nothing to change"
         extra = {"random_seed": self.settings.dice_seed} if self.settings.method == "random" else {}
+        self.classifier.begin()
         try:
             with _seeded(self.settings.dice_seed):
                 found = self.explainer.generate_counterfactuals(
                     self._frame(x[None]), total_CFs=self.settings.per_row, desired_class="opposite",
                     features_to_vary=list(ranges), permitted_range=ranges, verbose=False, **extra,
                 )  # fmt: skip
+        except _Spent:
+            return nothing, f"DiCE was stopped after {self.settings.calls:,} calls of the model"
         except Exception as error:  # noqa: BLE001 - the library says in many ways that it found none
             return nothing, f"DiCE: {type(error).__name__}: {error}".splitlines()[0]
         (example,) = found.cf_examples_list

@@ -48,9 +48,11 @@ def test_the_threshold_moves_to_one_half(at: float) -> None:
     assert moved[4] < 0.5
 
 
+# DiCE raises warnings of its own; an error made of one would only be counted as a row without an answer.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("method", ["random", "kdtree", "genetic"])
 def test_its_answers_are_checked_and_come_again(method: str) -> None:
-    pytest.importorskip("dice_ml", reason="dice-ml is an extra that the environment of the tests leaves out")
+    """Rows 1, 2 and 3 can flip by a higher income or fewer credits; no allowed change flips row 0."""
     rules = {"income": FeatureRule(change="increase"), "credits": FeatureRule(change="any")}
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"income": rng.uniform(10, 90, 40), "credits": rng.integers(0, 9, 40)})
@@ -60,14 +62,18 @@ def test_its_answers_are_checked_and_come_again(method: str) -> None:
             frame,
             lambda f: (f["income"] - 4 * f["credits"] > 20) * 0.8 + 0.1,
             features=rules,
-            sample_rows=list(range(8)),
+            sample_rows=list(range(4)),
         )
-        answer, result = search_set(Dice(method=method, constraints="policy", per_row=2), inputs)
+        answer, result = search_set(Dice(method=method, constraints="policy", per_row=2, calls=300), inputs)
         found.append(answer.codes)
         results.append(result)
         assert inputs.model is not None
         assert answer.evaluated.sum() + answer.shared + len(answer.row) == inputs.model.rows
     np.testing.assert_array_equal(*found)
     table = results[0].tables["discarded"].set_index("reason")["count"]
-    assert len(results[0].tables["counterfactuals"]) > 5
+    assert len(results[0].tables["counterfactuals"]) >= 4
     assert table[list(INVALID)].drop("not_flipped").sum() == 0
+    status = results[0].tables["instance_status"].set_index("instance")
+    assert status.loc["0", "status"] == "not_found"
+    if method == "genetic":
+        assert status.loc["0", "reason"] == "DiCE was stopped after 300 calls of the model"
