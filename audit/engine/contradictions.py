@@ -14,7 +14,7 @@ from typing import Any
 
 from audit.bundle import Bundle, pretty_json, printable
 from audit.core.base import sha256
-from audit.core.errors import BundleError, SpecError
+from audit.core.errors import AuditError, BundleError, SpecError
 from audit.core.evidence import ArtefactRecord, TableRecord
 from audit.core.finding import Finding, judge_gate, note_findings, strongest_opinion
 from audit.core.integrity import spec_key
@@ -38,6 +38,8 @@ def as_written(*bundles: Bundle) -> Iterator[None]:
     """
     try:
         yield
+    except AuditError:
+        raise
     except STRANGE as error:
         lines = [f"{bundle.root}: {line}" for bundle in bundles for line in contradictions(bundle)]
         names = " or ".join(str(bundle.root) for bundle in bundles)
