@@ -239,6 +239,10 @@ class Bundle:
         """
         write_whole(self.target(name), data)
 
+    def drop(self, name: str) -> None:
+        """Removes a file at the top of the bundle, where there is one."""
+        (self.root / name).unlink(missing_ok=True)
+
     def write_manifest(self, manifest: Manifest) -> Manifest:
         """Writes the manifest with the digests of all files that are there now."""
         manifest = manifest.model_copy(update={"files": self.digests()})

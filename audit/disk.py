@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -29,11 +30,15 @@ FAULTS = {
     errno.EACCES: ("you have no permission to write there", ELSEWHERE),
     errno.EPERM: ("you have no permission to write there", ELSEWHERE),
     errno.ENOTDIR: ("a part of its path is a file", ELSEWHERE),
+    errno.ELOOP: ("a link in its path leads round in a circle", ELSEWHERE),
     errno.ENAMETOOLONG: ("a name in its path is too long", "name a folder with a shorter name"),
 }
 """What a disk may refuse, in words, and what to do about it."""
 
 SEMAPHORES = Path("/dev/shm")  # noqa: S108 - where Linux keeps them
+MOST_TOLD = 4096
+"""Bytes of a lock that are read."""
+
 UNLOCKABLE = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 """What a file system says that has no locks."""
 
@@ -125,17 +130,17 @@ def _locked(folder: Path) -> int:
 
     Raises:
         WriteError: another process has it.
-        BundleError: it is a link, and what is written into it would be written elsewhere.
+        BundleError: it is no plain file: what is written into a link would be written elsewhere.
     """
     path = folder / LOCK
     while True:
-        if path.is_symlink():
-            raise BundleError(f"{path}: is a link, and no lock of audit; nothing was written")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        if strange := strange_lock(folder):
+            raise BundleError(f"{path}: {strange}; nothing was written")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = _holder(path)
+            said = _holder(handle)
             os.close(handle)
             text = f"{folder}: {said} is writing there; wait until it ends, or name another folder"
             raise WriteError(text) from None
@@ -152,22 +157,67 @@ def _locked(folder: Path) -> int:
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }
-    _sweep(path)
-    with suppress(OSError):  # on a full disk the lock holds all the same, without a name
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(mine).encode("utf-8"), 0)
+    _sweep(handle)
+    if os.fstat(handle).st_nlink == 1:  # under another name it may be the file of somebody
+        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(mine).encode("utf-8"), 0)
     return handle
 
 
-def _sweep(path: Path) -> None:
+def strange_lock(folder: Path) -> str:
+    """What lies where the lock of a folder is, if it is no plain file; empty where all is well."""
+    try:
+        mode = (folder / LOCK).lstat().st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    return f"is {'a link' if stat.S_ISLNK(mode) else 'no plain file'}, and no lock of audit"
+
+
+def _told(handle: int) -> dict[str, str]:
+    """What a lock says of the process that has it, or had it.
+
+    Raises:
+        ValueError: nothing that a process of audit writes.
+    """
+    try:
+        told = json.loads(os.pread(handle, MOST_TOLD, 0))
+        return {"pid": str(int(told["pid"])), "host": str(told["host"]), "since": str(told["since"])}
+    except (OSError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError("no lock of audit") from error
+
+
+def abandoned_lock(folder: Path) -> str:
+    """Who left a lock in a folder, in words; empty where there is none, or a process has it."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.fstat(handle).st_size:  # on a full disk it is empty
+            _told(handle)
+    except ValueError:
+        return "is no lock as audit writes it"
+    except OSError:
+        return ""
+    else:
+        return "was left by a process that was killed"
+    finally:
+        os.close(handle)
+
+
+def _sweep(handle: int) -> None:
     """Removes the semaphores of the process that had this lock and was killed with all that it had started.
 
     Its pool had them, under the names that joblib gives those of all pools; nothing else tells whose they are.
     """
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        last = json.loads(path.read_bytes())
+    with suppress(OSError, ValueError, OverflowError):
+        last = _told(handle)
         if last["host"] == socket.gethostname() and not _alive(int(last["pid"])):
-            for semaphore in SEMAPHORES.glob(f"sem.loky-{int(last['pid'])}-*"):
+            for semaphore in SEMAPHORES.glob(f"sem.loky-{last['pid']}-*"):
                 semaphore.unlink(missing_ok=True)
 
 
@@ -184,20 +234,20 @@ def _alive(pid: int) -> bool:
 def _same(handle: int, path: Path) -> bool:
     """Whether the file that was opened is the one that stands there now."""
     try:
-        there = path.stat()
+        there = path.lstat()
     except FileNotFoundError:
         return False
     opened = os.fstat(handle)
     return (opened.st_ino, opened.st_dev) == (there.st_ino, there.st_dev)
 
 
-def _holder(path: Path) -> str:
+def _holder(handle: int) -> str:
     """Who has a lock, in words."""
     try:
-        told = json.loads(path.read_bytes())
-        return f"process {told['pid']} on {told['host']} (since {told['since']})"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        told = _told(handle)
+    except ValueError:
         return "another process"
+    return f"process {told['pid']} on {told['host']} (since {told['since']})"
 
 
 def held(folder: Path) -> bool:

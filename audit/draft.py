@@ -7,7 +7,9 @@ on the new bundle is settled, and whoever opens the folder next, after a kill or
 
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,9 +17,10 @@ from pathlib import Path
 
 from audit.bundle import PENDING, STAGES, Bundle, files_below, plain_json
 from audit.core.errors import BundleError
+from audit.core.evidence import KEY
 from audit.core.integrity import SIGNATURE
-from audit.core.manifest import RENDERED
-from audit.disk import faults, settle_folder, write_whole
+from audit.core.manifest import RENDERED, Manifest
+from audit.disk import LOCK, abandoned_lock, faults, held, hold, settle_folder, strange_lock, write_whole
 
 STAGE, DRAWN = STAGES
 
@@ -44,7 +47,8 @@ class Draft(Bundle):
         Raises:
             BundleError: a folder in which it would write or clear away is a link, or what was about to be is no plan.
         """
-        _refuse_links(self.root)
+        if strange := list(strange_places(self.root)):
+            raise BundleError([f"{self.root / line}; nothing was written" for line in strange])
         with faults(self.root):
             for stage in STAGES:
                 finish(self.root, stage)
@@ -58,6 +62,11 @@ class Draft(Bundle):
 
     def _settled(self) -> None:
         """Nobody else writes here."""
+
+    def drop(self, name: str) -> None:
+        """Leaves a file at the top out of the new bundle; until that is in place the file stays where it is."""
+        self.gone |= {name}
+        _remove(self.target(name))
 
     def place(self, path: str) -> Path:
         """Where a file of the new bundle is now."""
@@ -118,6 +127,43 @@ class Draft(Bundle):
             finish(self.root, self.stage.name)
 
 
+@contextmanager
+def drawing(root: Path) -> Iterator[Draft]:
+    """A draft of what a bundle becomes where nothing is computed; of one that fails nothing is left.
+
+    Raises:
+        WriteError: another process writes there, or the disk refuses.
+        BundleError: there is what would lead elsewhere.
+    """
+    with hold(root):
+        draft = Draft(root, DRAWN)
+        draft.begin()
+        try:
+            yield draft
+        except BaseException:
+            if not unfinished(root):
+                shutil.rmtree(draft.stage, ignore_errors=True)
+            raise
+
+
+def unfinished(root: Path) -> bool:
+    """Whether a bundle is being put in place, or its process was killed while it did that."""
+    return any((root / stage / PENDING).is_file() for stage in STAGES)
+
+
+def replaced(root: Path) -> Manifest | None:
+    """The manifest of the bundle that a new one would take the place of, never of what a run left half made.
+
+    None where there is none, and where one is just put in place: `begin` ends that, and then is the time to ask.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    if unfinished(root) or not (root / "manifest.json").exists():
+        return None
+    return Bundle(root).manifest()
+
+
 def finish(root: Path, name: str) -> None:
     """Puts in place what a bundle is about to become, if there is any such thing; may be cut off and called again."""
     stage = root / name
@@ -142,18 +188,56 @@ def finish(root: Path, name: str) -> None:
     _remove(stage)
 
 
-def _refuse_links(root: Path) -> None:
-    """Refuses a folder that leads elsewhere when it is written into or cleared: it may come from a stranger.
+def strange_places(root: Path) -> Iterator[str]:
+    """What would lead a process elsewhere that writes into a bundle, or stop it midway: one sentence each.
 
-    Raises:
-        BundleError: there is a link.
+    A bundle may come from a stranger. At its top and in its evidence a file that is a link does no harm, since files
+    are renamed over it; folders that are links do.
     """
-    for home in (root, *(root / stage for stage in STAGES)):
-        places = [home / name for name in (*STAGES, *APART, "evidence")]
-        places += [*home.glob("evidence/*"), *home.glob("parts/*")]
-        for place in places:
-            if place.is_symlink():
-                raise BundleError(f"{place}: is a link, and a bundle holds plain files only; nothing was written")
+    folders = [root / name for name in (*STAGES, "evidence", "parts")]
+    for name in (*STAGES, "evidence"):
+        if not (root / name).is_symlink():
+            folders += _below(root / name) if name in STAGES else (root / name).glob("*")
+    for path in folders:
+        if path.is_symlink():
+            yield f"{path.relative_to(root).as_posix()}: is a link, and a bundle holds plain files only"
+    for name in (*STAGES, "evidence"):
+        if (root / name).exists() and not (root / name).is_dir():
+            yield f"{name}: is no folder, and audit makes one there"
+    for name in (*OURS, "manifest.json", "run.json"):
+        if (root / name).is_dir() and not (root / name).is_symlink():
+            yield f"{name}: is a folder, and audit writes a file there"
+
+
+def _below(stage: Path) -> Iterator[Path]:
+    """All that lies in a stage, links not followed; what libraries leave in its temporary folder is theirs."""
+    for folder, folders, files in os.walk(stage):
+        yield from (Path(folder) / name for name in sorted((*folders, *files)))
+        folders[:] = [name for name in folders if Path(folder) != stage or name not in {"tmp", "trash"}]
+
+
+def left_behind(root: Path) -> tuple[list[str], list[str]]:
+    """What lies hidden in a bundle that nobody writes into and is of no bundle: what is wrong, and what is not.
+
+    The folders and the lock of a process that was killed, or still runs, are no sign that somebody altered anything.
+    """
+    lock = strange_lock(root)
+    wrong = [line for line in strange_places(root) if line.startswith(STAGES)] + ([f"{LOCK}: {lock}"] if lock else [])
+    if held(root):
+        return wrong, []
+    said = {
+        STAGES[
+            0
+        ]: "was left by a run that did not end; it is not of the bundle, and a run into this folder goes on there",
+        STAGES[
+            1
+        ]: "was left by a command that did not end; it is not of the bundle, and the next `audit render` clears it",
+        LOCK: abandoned_lock(root),
+    }
+    named = {line.partition(":")[0] for line in wrong}
+    return wrong, [
+        f"{name} {text}" for name, text in said.items() if text and name not in named and os.path.lexists(root / name)
+    ]
 
 
 def _plan(path: Path) -> dict[str, list[str] | None]:
@@ -168,6 +252,8 @@ def _plan(path: Path) -> dict[str, list[str] | None]:
         raise BundleError(f"{path}: not as audit writes it; remove the folder that it lies in")
     if not set(lists[0]) <= set(OURS):
         raise BundleError(f"{path}: would remove what no run of audit made; remove the folder that it lies in")
+    if not all(re.fullmatch(KEY, key) for key in lists[1]):
+        raise BundleError(f"{path}: names evidence by what is no key; remove the folder that it lies in")
     return {"gone": lists[0], "keys": None if found.get("keys") is None else lists[1]}
 
 
@@ -194,7 +280,16 @@ def _alike(one: Path, other: Path) -> bool:
     names = sorted(path.name for path in one.iterdir())
     if not other.is_dir() or sorted(path.name for path in other.iterdir()) != names:
         return False
+    sizes = [[_plain_size(folder / name) for name in names] for folder in (one, other)]
+    if sizes[0] != sizes[1] or None in sizes[0]:
+        return False
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def _plain_size(path: Path) -> int | None:
+    """The bytes of a plain file; None of anything else, which is not to be opened."""
+    known = path.lstat()
+    return known.st_size if stat.S_ISREG(known.st_mode) else None
 
 
 def _retire(folder: Path, trash: Path) -> None:

@@ -31,22 +31,19 @@ def command(
     It needs no model, no data and no plug-ins. A signed bundle stays as it is: where what is drawn is what is there,
     that is said, and where it is not, nothing is written, unless you take the signatures off.
     """
-    from audit.bundle import PENDING, STAGES, Bundle
+    from audit.bundle import Bundle
     from audit.core.errors import BundleError
     from audit.core.manifest import RENDERED
-    from audit.disk import hold
-    from audit.draft import DRAWN, Draft
+    from audit.draft import drawing, unfinished
     from audit.engine.contradictions import as_written
     from audit.engine.signing import unsign
     from audit.report import export, render
 
     if shared is not None:
         return _share(bundle, shared, min_n, formats)
-    if not any((bundle / stage / PENDING).is_file() for stage in STAGES):
+    if not unfinished(bundle):
         Bundle(bundle).manifest()  # a folder that is none is not to be written into
-    with hold(bundle):
-        found = Draft(bundle, DRAWN)
-        found.begin()
+    with drawing(bundle) as found:
         manifest = found.manifest()
         if manifest.signed is not None:
             if not drop_signature:

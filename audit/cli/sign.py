@@ -36,8 +36,7 @@ def command(
     from audit.bundle import Bundle
     from audit.core.errors import SpecError
     from audit.core.integrity import SIGNATURE
-    from audit.disk import hold
-    from audit.draft import DRAWN, Draft
+    from audit.draft import drawing
     from audit.engine.contradictions import as_written
     from audit.engine.keys import from_pem, from_pkcs12, need_pyhanko
     from audit.engine.signing import refuse_signed, sign
@@ -48,9 +47,7 @@ def command(
     ask = _passphrase(passphrase_file, passphrase_env)
     signer = from_pkcs12(key, ask) if key is not None else from_pem(key_pem or Path(), cert or Path(), ask)
     refuse_signed(Bundle(bundle).manifest(), replace=replace)
-    with hold(bundle):
-        draft = Draft(bundle, DRAWN)
-        draft.begin()
+    with drawing(bundle) as draft:
         with as_written(draft):
             signed = sign(draft, signer, replace=replace)
         draft.commit()

@@ -208,6 +208,9 @@ def _why_nothing(gate: Gate, records: Sequence[Evidence]) -> str:
 
 OpinionWord = Literal["unqualified", "qualified", "adverse", "disclaimer"]
 
+STRENGTH: dict[str, int] = {"unqualified": 2, "qualified": 1, "adverse": 0, "disclaimer": 0}
+"""How much an opinion claims; a word that claims more than the strongest one that the findings support is refused."""
+
 
 def strongest_opinion(findings: Iterable[Finding]) -> tuple[OpinionWord, str]:
     """The strongest word that the findings support, and the rule that says so.

@@ -16,7 +16,7 @@ from audit.bundle import Bundle, pretty_json, printable
 from audit.core.base import sha256
 from audit.core.errors import AuditError, BundleError, SpecError
 from audit.core.evidence import ArtefactRecord, TableRecord
-from audit.core.finding import Finding, judge_gate, note_findings, strongest_opinion
+from audit.core.finding import STRENGTH, Finding, judge_gate, note_findings, strongest_opinion
 from audit.core.integrity import spec_key
 from audit.core.manifest import RENDERED, Manifest
 from audit.core.waive import unwaived, waive
@@ -149,9 +149,6 @@ def _findings(bundle: Bundle) -> Iterator[str]:
     as_of = date.fromisoformat(manifest.as_of) if manifest.as_of else None
     if waive(unwaived(given), bundle.waivers(), as_of) != list(given):
         yield "results.json: what is waived does not follow from the waivers of the spec and the date"
-
-
-STRENGTH = {"unqualified": 2, "qualified": 1, "adverse": 0, "disclaimer": 0}
 
 
 def _compared(given: Sequence[Finding], expected: Sequence[Finding]) -> Iterator[str]:

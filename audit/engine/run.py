@@ -1,6 +1,7 @@
 """`audit run`: from a spec to a bundle."""
 
 import getpass
+import os
 import platform
 import socket
 import time
@@ -18,7 +19,7 @@ from audit import __version__
 from audit.bundle import Bundle, pretty_json
 from audit.core.errors import AuditError, BundleError, ModelError, SpecError
 from audit.core.evidence import Evidence, Note, Result
-from audit.core.finding import Finding, OpinionWord, judge_gate, note_findings, strongest_opinion
+from audit.core.finding import STRENGTH, Finding, judge_gate, note_findings, strongest_opinion
 from audit.core.integrity import spec_key
 from audit.core.manifest import Manifest
 from audit.core.model import Allow
@@ -26,7 +27,7 @@ from audit.core.plan import Part, Plan
 from audit.core.sample import SampleSettings, ScoreCheck, draw
 from audit.core.waive import waive
 from audit.disk import LOCK, faults, hold
-from audit.draft import STAGE, Draft
+from audit.draft import STAGE, Draft, replaced
 from audit.engine.contradictions import as_written
 from audit.engine.execute import evaluated_rows, runnable, task_rng
 from audit.engine.files import said
@@ -102,6 +103,7 @@ def run(spec: Path | str, out: Path | str, options: Options | None = None, progr
     with hold(out):
         bundle = Draft(out)
         bundle.begin()
+        _check_replaced(out, loaded)  # again: by now nothing is half in place, and nobody else signs it
         outcome = _run(bundle, loaded, texts, options, progress)
         bundle.write("run.json", pretty_json(_run_record(begun)))
         bundle.commit()
@@ -162,18 +164,25 @@ def _check_output(out: Path, loaded: Loaded) -> None:
         if out.exists() and not out.is_dir():
             raise SpecError(f"--output {out}: is a file; name a folder")
     if "manifest.json" in there:
-        earlier = Draft(out).manifest().facts.get("audit")
-        name = earlier.get("id") if isinstance(earlier, dict) else None
-        if name != loaded.spec.audit.id:
-            raise SpecError(f"--output {out}: holds the audit {name!r}; name another folder, or remove it")
-        if Draft(out).manifest().facts.get("shared"):
-            raise SpecError(f"--output {out}: holds a bundle to hand out, without rows of people; name another folder")
-        signed = Draft(out).manifest().signed
-        if signed is not None:
-            raise SpecError(f"--output {out}: holds a bundle that {signed.by} signed; name another folder")
+        _check_replaced(out, loaded)
     elif STAGE not in there and set(there) - {LOCK}:
         shown = ", ".join(there[:3]) + (", …" if len(there) > 3 else "")
         raise SpecError(f"--output {out}: holds files that are no bundle ({shown}); name another folder")
+
+
+def _check_replaced(out: Path, loaded: Loaded) -> None:
+    """Refuses to take the place of another audit, of a bundle to hand out, and of one that is signed."""
+    manifest = replaced(out)
+    if manifest is None:
+        return
+    earlier = manifest.facts.get("audit")
+    name = earlier.get("id") if isinstance(earlier, dict) else None
+    if name != loaded.spec.audit.id:
+        raise SpecError(f"--output {out}: holds the audit {name!r}; name another folder, or remove it")
+    if manifest.facts.get("shared"):
+        raise SpecError(f"--output {out}: holds a bundle to hand out, without rows of people; name another folder")
+    if manifest.signed is not None:
+        raise SpecError(f"--output {out}: holds a bundle that {manifest.signed.by} signed; name another folder")
 
 
 def _check_previous(out: Path, previous: Path | None) -> None:
@@ -291,8 +300,7 @@ def _opinion(loaded: Loaded, texts: Texts, findings: Sequence[Finding]) -> dict[
     given = loaded.spec.report.opinion
     if given is None:
         return {"word": None, "by": "", "text": "", "status": "none", "strongest": strongest, "reason": reason}
-    strength: dict[OpinionWord, int] = {"unqualified": 2, "qualified": 1, "adverse": 0, "disclaimer": 0}
-    status = "refused" if strength[given.word] > strength[strongest] else "issued"
+    status = "refused" if STRENGTH[given.word] > STRENGTH[strongest] else "issued"
     text = texts.opinion.text if texts.opinion else ""
     return {
         "word": given.word, "by": given.by, "text": text, "status": status, "strongest": strongest, "reason": reason,
@@ -347,6 +355,14 @@ def _manifest(loaded: Loaded, loading: Loading, plan: Plan, told: dict[str, Any]
     )
 
 
+def _user() -> str:
+    """Who runs it; by number where no name goes with that, as in a container that was given another user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError as of Python 3.13
+        return str(os.getuid())
+
+
 def _run_record(begun: float) -> dict[str, Any]:
     """Times, host and user: for whoever ran it, in no digest and on no page."""
     return {
@@ -354,7 +370,7 @@ def _run_record(begun: float) -> dict[str, Any]:
         "seconds": round(time.time() - begun, 3),
         "cpu_seconds": round(time.process_time(), 3),
         "host": socket.gethostname(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "machine": platform.platform(),
         "numpy": np.__version__,
     }

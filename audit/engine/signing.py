@@ -64,14 +64,18 @@ def refuse_signed(manifest: Manifest, *, replace: bool) -> None:
 
 
 def unsign(bundle: Bundle) -> Manifest:
-    """Takes the signatures off a bundle; the manifest as it is then."""
+    """Takes the signatures off a bundle, a draft at its commit; the manifest as it is then.
+
+    Raises:
+        BundleError: the PDF without its signature is not the one that the manifest records.
+    """
     manifest = bundle.manifest()
     pdf = _unsigned(bundle, manifest)
     bare = manifest.model_copy(update={"signed": None})
     if pdf is not None:
         bundle.write(PDF, pdf)
     bundle.write("manifest.json", pretty_json(bare.model_dump(mode="json")))
-    (bundle.root / SIGNATURE).unlink(missing_ok=True)
+    bundle.drop(SIGNATURE)
     return bare
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from audit.bundle import Bundle
 from audit.core.manifest import RENDERED
+from audit.draft import left_behind
 from audit.engine.contradictions import contradictions, same_audit
 from audit.engine.redraw import Redrawn, redraw
 from audit.engine.signatures import Seal, Trust, seals
@@ -16,12 +17,12 @@ class Verified:
 
     Attributes:
         files: how many files the manifest records.
-        altered: files that are not what the manifest records.
+        altered: files that are not what the manifest records, and what would lead elsewhere who writes there.
         contradictions: where files do not agree with one another.
         redrawn: what came of drawing the report again.
         seals: the signatures; empty where the bundle is not signed.
         unsigned: what is wrong where a signature was asked for and there is none.
-        remarks: what was not looked at, and why.
+        remarks: what was not looked at, and why; what a command that was cut off left behind.
     """
 
     report_id: str
@@ -57,18 +58,19 @@ def verify(bundle: Bundle, trust: Trust | None = None, *, quick: bool = False) -
     altered = bundle.altered()
     sound = all(line.partition(":")[0] in RENDERED for line in altered)
     redrawn = tuple(redraw(bundle, pdf=not quick)) if sound else ()
+    strange, left = left_behind(bundle.root)
     unsigned = []
     if trust.roots is not None and manifest.signed is None:
         unsigned.append("manifest.json: the bundle is not signed, and --trust asks for a signature")
     return Verified(
         report_id=manifest.report_id,
         files=len(manifest.files),
-        altered=tuple(altered),
+        altered=(*altered, *strange),
         contradictions=tuple(contradictions(bundle)),
         redrawn=redrawn,
         seals=tuple(seals(bundle, trust)),
         unsigned=tuple(unsigned),
-        remarks=tuple(_remarks(bundle, redrawn)),
+        remarks=(*_remarks(bundle, redrawn), *left),
     )
 
 

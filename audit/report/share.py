@@ -20,7 +20,7 @@ from audit.core.integrity import spec_key
 from audit.core.manifest import RENDERED, Manifest
 from audit.core.waive import unwaived, waive
 from audit.disk import hold
-from audit.draft import Draft
+from audit.draft import Draft, replaced
 from audit.report import export, render
 
 SHARED = "shared"
@@ -93,6 +93,7 @@ def share(
     with hold(out):
         made = Draft(out)
         made.begin()
+        _check_folder(out, manifest)  # again: by now nothing is half in place, and nobody else signs it
         _write(whole, made, manifest, least)
         with made.scratch():
             drawn = [*render(made, formats), *export(made)]
@@ -131,8 +132,10 @@ def _check_folder(out: Path, manifest: Manifest) -> None:
     if not out.is_dir() or not any(path.name != ".lock" for path in out.iterdir()):
         return
     if (out / "manifest.json").is_file():
-        facts = Draft(out).manifest().facts
-        if facts.get(SHARED) and _audit_id(facts) == _audit_id(manifest.facts):
+        there = replaced(out)
+        if there is not None and there.signed is not None:
+            raise SpecError(f"--share {out}: holds a bundle that {there.signed.by} signed; name a new folder")
+        if there is None or (there.facts.get(SHARED) and _audit_id(there.facts) == _audit_id(manifest.facts)):
             return
     elif (out / ".next").is_dir():
         return
