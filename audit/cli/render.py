@@ -1,7 +1,7 @@
 """`audit render`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -71,6 +71,9 @@ def _share(bundle: Path, out: Path, min_n: int, formats: tuple[Literal["html", "
         names = share(Bundle(bundle), out, min_n, formats or ("html", "pdf"))
     for name in names:
         click.echo(str(out / name))
+    shared: Any = Bundle(out).manifest().facts["shared"]
+    if forced := shared["forced"]:
+        click.echo(f"gates rest on all groups but small ones, so that subtraction gives {forced} numbers of these away")
     click.echo("what people wrote goes along as it is (spec, opinion, narrative, waivers): see that it names nobody")
     return 0
 

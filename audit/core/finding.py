@@ -127,7 +127,7 @@ def judge_gate(gate: Gate, evidence: Iterable[Evidence]) -> Finding:
     source, _, name = gate.metric.rpartition(".")
     records = [record for record in evidence if record.id == source]
     usable = [record for record in records if record.status == "ok"]
-    metrics = [m for record in usable for m in record.metrics if m.name == name and _matches(gate, m)]
+    metrics = [m for record in usable for m in record.metrics if m.name == name and matches(gate, m)]
     measured = _gap(gate, metrics) if gate.by is not None else _single(metrics)
     bar = gate.gap_at_most if gate.by is not None else gate.at_most
     reason = "" if measured is not None else _why_nothing(gate, records)
@@ -143,7 +143,8 @@ def judge_gate(gate: Gate, evidence: Iterable[Evidence]) -> Finding:
     )
 
 
-def _matches(gate: Gate, metric: Metric) -> bool:
+def matches(gate: Gate, metric: Metric) -> bool:
+    """Whether a gate asks for what a metric was measured on."""
     where = metric.where
     pairs = [(gate.region, where.region), (gate.outcome, where.outcome), (gate.by, where.by)]
     pairs += [(gate.feature, where.feature), (gate.variant, where.variant)]

@@ -4,7 +4,7 @@ Tables are kept by name: what is not known to be an aggregate, as of a plug-in, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +14,15 @@ import pandas as pd
 
 from audit.bundle import Bundle, pretty_json
 from audit.core.errors import BundleError, SpecError
-from audit.core.evidence import Evidence, Metric, Note, Result
-from audit.core.finding import Finding, judge_gate, note_findings
+from audit.core.evidence import Evidence, Note, Result
+from audit.core.finding import Finding, judge_gate, matches, note_findings
 from audit.core.integrity import spec_key
 from audit.core.manifest import RENDERED, Manifest
 from audit.core.waive import unwaived, waive
 from audit.disk import hold
 from audit.draft import Draft, replaced
 from audit.report import export, render
+from audit.report.small_groups import COUNTS, Line, SmallGroups, compares, divides, lines_of_metrics, lines_of_table
 
 SHARED = "shared"
 """The fact of a manifest that makes a bundle one to hand out."""
@@ -44,12 +45,6 @@ AGGREGATES = frozenset(
 DROPPED = {"data_columns": ("most_frequent", "frequency"), "roc": ("threshold",)}
 """Columns of them that may hold the value or the score of one row."""
 
-GROUPED = (("by", "group"), ("region",))
-"""Columns that say which people a line is of."""
-
-COUNTS = ("n", "n_instances", "pictures")
-"""Columns that count them."""
-
 EXTREMES = frozenset({"bound_beyond_data"})
 """Notes that tell the smallest or largest value of the data; none of them is a finding."""
 
@@ -58,15 +53,20 @@ LEFT_OUT = "left out"
 
 @dataclass
 class Left:
-    """What a shared bundle lacks of the whole one."""
+    """What a shared bundle lacks of the whole one.
+
+    Attributes:
+        forced: how often a gate shows all groups but a small one, so that subtraction gives it away.
+    """
 
     tables: int = 0
     files: int = 0
     numbers: int = 0
+    forced: int = 0
 
     def record(self, whole: str, least: int) -> dict[str, Any]:
         """The same for the manifest."""
-        return {"of": whole, "min_n": least, "tables": self.tables, "files": self.files, "numbers": self.numbers}
+        return {"of": whole, "min_n": least, **asdict(self)}
 
 
 def share(
@@ -149,10 +149,11 @@ def _audit_id(facts: Mapping[str, Any]) -> Any:
 
 def _write(whole: Bundle, made: Draft, manifest: Manifest, least: int) -> None:
     """Evidence, results and manifest of the shared bundle."""
-    judged = _judged(whole.findings())
-    left, records, plain = Left(), [], []
+    judged = {record.id: _judged(whole.findings(), record) for record in whole.records()}
+    small = _small(whole, judged, least)
+    left, records, plain = Left(forced=small.forced), [], []
     for record in whole.records():
-        result = _reduced(whole, record, judged, least, left)
+        result = _reduced(whole, record, _Shown(small, judged[record.id], least), left)
         key = spec_key(manifest.spec, manifest.overrides, result.notes) if record.kind == "spec" else record.key
         records.append(made.put(record.id, record.kind, key, result))
         plain.append(records[-1].model_dump(mode="json"))
@@ -167,12 +168,65 @@ def _write(whole: Bundle, made: Draft, manifest: Manifest, least: int) -> None:
     made.write_manifest(manifest.model_copy(update={"facts": facts, "signed": None}))
 
 
-def _judged(findings: Sequence[Finding]) -> frozenset[str]:
-    """The metrics that gates judge: a gate whose evidence is gone would have another outcome."""
-    return frozenset(finding.gate.metric for finding in findings if finding.gate is not None)
+def _judged(findings: Sequence[Finding], record: Evidence) -> frozenset[int]:
+    """The metrics that gates rest on, by position: a gate whose evidence is gone would have another outcome."""
+    gates = [finding.gate for finding in findings if finding.gate is not None]
+    return frozenset(
+        i
+        for i, metric in enumerate(record.metrics)
+        for gate in gates
+        if gate.metric == f"{record.id}.{metric.name}"
+        and matches(gate, metric)
+        and (gate.by is None or (metric.n or 0) >= gate.min_n)
+    )
 
 
-def _reduced(whole: Bundle, record: Evidence, judged: frozenset[str], least: int, left: Left) -> Result:
+def _small(whole: Bundle, judged: Mapping[str, frozenset[int]], least: int) -> SmallGroups:
+    """What of groups may not be shown, over all evidence."""
+    lines: list[Line] = []
+    for record in whole.records():
+        for table in record.tables:
+            if divides(table.columns):
+                lines += lines_of_table(record.id, table.name, whole.table(table))
+        lines += lines_of_metrics(record, judged[record.id])
+    return SmallGroups(lines, least)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What may be shown of a piece of evidence, of which gates judge some metrics."""
+
+    small: SmallGroups
+    judged: frozenset[int]
+    least: int
+
+    def metric(self, record: Evidence, at: int) -> bool:
+        """Whether a metric may be shown."""
+        metric = record.metrics[at]
+        if at in self.judged:
+            return True
+        if metric.where.region is not None and metric.n is not None and 0 < metric.n < self.least:
+            return False
+        about = compares(metric)
+        if about is not None and self.small.compared(record.id, *about):
+            return False
+        return not self.small.hidden((record.id, metric.name), at)
+
+    def table(self, record: Evidence, name: str, frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+        """A table without the numbers that may not be shown, and how many lines that concerns."""
+        if "by" in frame.columns and "group" not in frame.columns:
+            told = zip(frame["by"], frame["measure"] if "measure" in frame.columns else frame["by"], strict=True)
+            kept = np.array([not self.small.compared(record.id, str(by), str(what)) for by, what in told], dtype=bool)
+            return frame[kept].reset_index(drop=True), int((~kept).sum())
+        hidden = np.array([self.small.hidden((record.id, name), at) for at in range(len(frame))], dtype=bool)
+        count = next((column for column in COUNTS if column in frame.columns), None)
+        if count is not None and "region" in frame.columns:
+            sizes = pd.to_numeric(frame[count], errors="coerce")
+            hidden |= (frame["region"].notna() & (sizes > 0) & (sizes < self.least)).to_numpy()
+        return without_numbers(frame, hidden)
+
+
+def _reduced(whole: Bundle, record: Evidence, shown: _Shown, left: Left) -> Result:
     """A piece of evidence without what is of one person."""
     left.files += len(record.artefacts)
     tables = {}
@@ -182,11 +236,11 @@ def _reduced(whole: Bundle, record: Evidence, judged: frozenset[str], least: int
             continue
         frame = whole.table(table)
         frame = frame.drop(columns=[name for name in DROPPED.get(table.name, ()) if name in frame.columns])
-        tables[table.name], hidden = suppressed(frame, least)
+        tables[table.name], hidden = shown.table(record, table.name, frame)
         left.numbers += hidden
     metrics = []
-    for metric in record.metrics:
-        small = _small(metric, least) and f"{record.id}.{metric.name}" not in judged
+    for at, metric in enumerate(record.metrics):
+        small = not shown.metric(record, at)
         left.numbers += small
         empty = {"value": None, "low": None, "high": None, "n": None}
         metrics.append(metric.model_copy(update=empty) if small else metric)
@@ -198,54 +252,28 @@ def _reduced(whole: Bundle, record: Evidence, judged: frozenset[str], least: int
     )  # fmt: skip
 
 
-def _small(metric: Metric, least: int) -> bool:
-    place = metric.where
-    return metric.n is not None and 0 < metric.n < least and any((place.region, place.group))
-
-
 def _without_ids(note: Note) -> Note:
     """A note whose ids, or names of files, are left out."""
     hidden: dict[str, Any] = {name: [LEFT_OUT] for name in ("ids", "files") if note.args.get(name)}
     return note.model_copy(update={"args": {**note.args, **hidden}}) if hidden else note
 
 
-def suppressed(frame: pd.DataFrame, least: int) -> tuple[pd.DataFrame, int]:
-    """A table without the numbers of groups and regions of fewer than `least`, and how many lines that concerns.
-
-    Where one group alone would be hidden, the next smallest is hidden too, or a total less the others would show it.
-    """
-    count = next((name for name in COUNTS if name in frame.columns), None)
-    people = next((names for names in GROUPED if set(names) <= set(frame.columns)), None)
-    if count is None or people is None:
+def without_numbers(frame: pd.DataFrame, hidden: "np.ndarray[Any, np.dtype[np.bool_]]") -> tuple[pd.DataFrame, int]:
+    """A table without the numbers of some lines, and how many lines had any."""
+    columns = [
+        name
+        for name in frame.columns
+        if pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name])
+    ]
+    had = hidden & frame[columns].notna().any(axis=1).to_numpy()
+    if not had.any():
         return frame, 0
-    sizes = pd.to_numeric(frame[count], errors="coerce")
-    named = frame[list(people)].notna().all(axis=1)
-    hidden = named & (sizes > 0) & (sizes < least)
-    if people == ("by", "group"):
-        hidden |= _complement(frame, sizes, hidden, named)
-    if not hidden.any():
-        return frame, 0
-    numbers = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])]
     reduced = frame.copy()
-    for name in numbers:
-        if not pd.api.types.is_bool_dtype(frame[name]):
-            reduced[name] = frame[name].astype(float).where(~hidden, np.nan)
+    for name in columns:
+        reduced[name] = frame[name].astype(float).where(~had, np.nan)
     if "status" in reduced.columns:
-        reduced["status"] = reduced["status"].where(~hidden, "suppressed")
-    return reduced, int(hidden.sum())
-
-
-def _complement(frame: pd.DataFrame, sizes: "pd.Series[Any]", hidden: "pd.Series[bool]", named: Any) -> Any:
-    """The next smallest group of each partition in which a single one is hidden."""
-    more = pd.Series(data=False, index=frame.index)
-    apart = [name for name in ("by", "measure", "bin_low") if name in frame.columns]
-    for _, part in frame[named].groupby(apart, sort=False, dropna=False):
-        groups = part.loc[hidden[part.index], "group"].unique()
-        others = part.loc[~hidden[part.index] & (sizes[part.index] > 0)]
-        if len(groups) == 1 and len(others):
-            smallest = others.loc[sizes[others.index].idxmin(), "group"]
-            more |= pd.Series(frame.index.isin(others.index[others["group"] == smallest]), index=frame.index)
-    return more
+        reduced["status"] = reduced["status"].where(~had, "suppressed")
+    return reduced, int(had.sum())
 
 
 def _findings(whole: Bundle, records: Sequence[Evidence]) -> list[Finding]:

@@ -6,14 +6,13 @@ import shutil
 
 import crash_case
 import credit_case
-import numpy as np
 import pandas as pd
 import pytest
 from byte_search import found_in
 
 from audit.bundle import Bundle
 from audit.core.manifest import Manifest
-from audit.report.share import AGGREGATES, DROPPED, suppressed
+from audit.report.share import AGGREGATES, DROPPED
 from audit.report.topics import ROWS_ONLY
 
 ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
@@ -25,7 +24,7 @@ METHODS = [
 SPEC = credit_case.SPEC | {
     "methods": METHODS,
     "data": credit_case.SPEC["data"] | {"sample": {"rows": 40}},
-    "regions": [{"name": "young", "where": "age < 30"}],
+    "regions": [{"name": "young", "where": "age < 30"}, {"name": "old", "where": "age >= 30"}],
     "mutability": credit_case.SPEC["mutability"] | {"rules": ["debt <= 2 * income"]},
     "report": {"formats": ["html", "pdf"]},
 }
@@ -120,6 +119,27 @@ def test_no_metric_of_a_group_or_region_rests_on_fewer_than_ten_people(case):
     assert small[True] == 0
 
 
+def test_lines_of_small_regions_have_no_numbers_and_the_whole_sample_keeps_its_own(case):
+    folder, _ = case
+    lines = {"small": 0, "large": 0, "whole": 0}
+    whole, shared = (Bundle(folder / name) for name in ("whole", "shared"))
+    for record in whole.records():
+        for table in record.tables:
+            if table.name not in AGGREGATES or not {"region", "n"} <= set(table.columns):
+                continue
+            kept = next(t for r in shared.records() if r.id == record.id for t in r.tables if t.name == table.name)
+            before, after = whole.table(table), shared.table(kept)
+            numbers = list(before.select_dtypes("number").columns)
+            small = before["region"].notna() & (before["n"] < 10)
+            assert after.loc[small, numbers].isna().all(axis=None)
+            assert after.loc[~small, numbers].astype(float).equals(before.loc[~small, numbers].astype(float))
+            lines["small"] += int(small.sum())
+            lines["whole"] += int(before["region"].isna().sum())
+            lines["large"] += int((before["region"].notna() & ~small).sum())
+    assert lines["small"] > 0, "the data have a small region"
+    assert min(lines["whole"], lines["large"]) > 0
+
+
 def test_the_same_bundle_gives_the_same_shared_bytes_over_an_older_one(case, tmp_path):
     folder, _ = case
     shutil.copytree(folder / "shared", tmp_path / "shared")
@@ -163,28 +183,3 @@ def test_what_cannot_be_shared_is_refused(case, tmp_path):
     said = refused(log, "render", tmp_path / "named", "--share", tmp_path / "new")
     assert "region 'young' is around a person, by id" in said
     assert not (tmp_path / "new").exists()
-
-
-def groups(**columns):
-    return pd.DataFrame({"by": ["sex"] * 3, "group": ["a", "b", "c"], "share": [0.1, 0.2, 0.3]} | columns)
-
-
-def test_small_groups_have_no_numbers_and_one_alone_takes_the_next_smallest_with_it():
-    frame, hidden = suppressed(groups(n=[100, 9, 50]), 10)
-    assert hidden == 2
-    assert frame["n"].tolist()[0] == 100
-    assert frame.loc[1:, ["share", "n"]].isna().all(axis=None)
-    frame, hidden = suppressed(groups(n=[100, 9, 5]), 10)
-    assert (hidden, frame["n"].isna().tolist()) == (2, [False, True, True])
-    frame, hidden = suppressed(groups(n=[100, 10, 50], status=["ok"] * 3), 10)
-    assert (hidden, frame["status"].tolist()) == (0, ["ok"] * 3)
-    frame, _ = suppressed(groups(n=[100, 9, 50], status=["ok"] * 3), 10)
-    assert frame["status"].tolist() == ["ok", "suppressed", "suppressed"]
-
-
-def test_small_regions_have_no_numbers_and_the_whole_sample_keeps_its_own():
-    frame = pd.DataFrame({"region": [None, "small", "large"], "coverage": [0.5, 0.6, 0.7], "n": [5, 5, 40]})
-    shown, hidden = suppressed(frame, 10)
-    assert hidden == 1
-    assert np.isnan(shown.loc[1, ["coverage", "n"]].astype(float)).all()
-    assert shown.loc[[0, 2], "n"].tolist() == [5, 40]
