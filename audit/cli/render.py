@@ -48,13 +48,13 @@ def command(
         if manifest.signed is not None:
             if not drop_signature:
                 return _signed(found, manifest.signed.by, formats)
-            manifest = unsign(found)
+            unsign(found)
         altered = [line for line in found.altered() if line.partition(":")[0] not in RENDERED]
         if altered:
             raise BundleError(altered)
         with found.scratch(), as_written(found):
             names = [*render(found, formats or ("html", "pdf")), *export(found)]
-        found.write_manifest(manifest)
+        found.write_manifest(found.manifest())
         found.commit()
     for name in names:
         click.echo(str(bundle / name))

@@ -50,7 +50,11 @@ class Manifest(Frozen):
         lock: SHA-256 of the lock file that a frozen run was held to, or None.
         files: SHA-256 of every file of the bundle but this one, its signature and `run.json`, by path; of a signed
             PDF that of the file before it was signed.
-        signed: who signed the bundle, or None. Neither the id nor the payload rests on it.
+        signed: who signed the bundle, or None.
+        drawn_with: versions of what `report.pdf` was drawn with, beside `packages` and `platform` or unlike them: of
+            libraries of the system, and of whatever machine drew it. Empty where there is no PDF.
+
+    Neither the id nor the payload rests on `signed` and `drawn_with`, which may come after the run.
     """
 
     format: int = FORMAT
@@ -71,11 +75,12 @@ class Manifest(Frozen):
     plan: Plan
     files: dict[str, str] = {}
     signed: Signed | None = None
+    drawn_with: dict[str, str] = {}
 
     @property
     def payload(self) -> str:
         """One digest over everything that was computed: all files but those that are drawn from them."""
-        content = self.model_dump(mode="json", exclude={"signed"})
+        content = self.model_dump(mode="json", exclude={"signed", "drawn_with"})
         content["files"] = {path: digest for path, digest in self.files.items() if path not in RENDERED}
         return sha256(canonical_json(content))
 

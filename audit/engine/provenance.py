@@ -1,15 +1,16 @@
 """With what an audit was run."""
 
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from audit.installed import package_version, system
+
+__all__ = ["package_version", "package_versions", "repository", "system"]
 
 ALWAYS = (
     "auditspec", "jinja2", "markdown-it-py", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pydyf", "scipy",
@@ -22,26 +23,10 @@ SMALL = 2**24
 """Bytes of a file in which a repository says where it stands."""
 
 
-@cache
-def package_version(name: str) -> str:
-    """The installed version of a distribution, or `not installed`; `xgboost-cpu` stands in for `xgboost`."""
-    for distribution in (name, f"{name}-cpu"):
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return "not installed"
-
-
 def package_versions(used: Iterable[str]) -> dict[str, str]:
     """Versions of Python, of what every audit uses and of what this one does."""
     versions = {name: package_version(name) for name in sorted({*ALWAYS, *used})}
     return {"python": ".".join(map(str, sys.version_info[:3])), **versions}
-
-
-def system() -> str:
-    """The system and kind of processor, as in "Linux x86_64": numbers may differ in their last digits between two."""
-    return f"{platform.system()} {platform.machine()}"
 
 
 def repository(folder: Path) -> dict[str, str | bool] | None:

@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from audit.bundle import Bundle
+from audit.bundle import Bundle, printable
 from audit.core.errors import AuditError, BundleError
 from audit.core.integrity import PDF
 from audit.core.manifest import RENDERED, Manifest
-from audit.engine.provenance import package_version
 from audit.report import drawn
-
-TEXT_WITH = ("auditspec", "jinja2", "markdown-it-py", "numpy", "pandas", "pillow", "pyarrow")
-PDF_WITH = (*TEXT_WITH, "pydyf", "weasyprint")
-"""Packages on whose versions the bytes of a text, or of the PDF, depend."""
+from audit.report.drawing import here, then
 
 MOVING = re.compile(r"AR-[0-9A-F]{10}|\b[0-9a-f]{64}\b")
 """Ids and digests, which differ in many places wherever anything does."""
@@ -47,13 +43,12 @@ def redraw(bundle: Bundle, *, pdf: bool = True) -> Iterator[Redrawn]:
 
 
 def _one(bundle: Bundle, manifest: Manifest, name: str) -> Redrawn:
-    moved = [
-        f"{package} {manifest.packages[package]} (here {package_version(package)})"
-        for package in (PDF_WITH if name == PDF else TEXT_WITH)
-        if package in manifest.packages and manifest.packages[package] != package_version(package)
-    ]
+    try:
+        moved = _moved(manifest, name)
+    except AuditError as error:
+        moved = error.problems[0]
     if moved:
-        return Redrawn(name, why_not=f"it was drawn with {', '.join(moved)}")
+        return Redrawn(name, why_not=moved)
     found = bundle.read(name)
     if name == PDF and manifest.signed is not None and manifest.signed.unsigned_bytes is not None:
         found = found[: manifest.signed.unsigned_bytes]
@@ -69,6 +64,21 @@ def _one(bundle: Bundle, manifest: Manifest, name: str) -> Redrawn:
         return Redrawn(name)
     place = pdf_difference(found, ours) if name == PDF else _text_difference(found, ours)
     return Redrawn(name, other=f"is not what the bundle draws: {place}")
+
+
+def _moved(manifest: Manifest, name: str) -> str:
+    """With what a file was drawn that is other here; empty where nothing is.
+
+    Raises:
+        AuditError: the PDF cannot be made on this machine.
+    """
+    ours = here(name)
+    moved = [
+        f"{what} {printable(version)} (here {ours.get(what, 'none')})"
+        for what, version in then(manifest, name).items()
+        if ours.get(what) != version
+    ]
+    return f"it was drawn with {', '.join(moved)}" if moved else ""
 
 
 def _text_difference(found: bytes, ours: bytes) -> str:

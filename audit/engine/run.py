@@ -279,7 +279,7 @@ def _conclude(
     export(bundle)
     with bundle.scratch():
         reports = render(bundle, loaded.spec.report.formats)
-    bundle.write_manifest(manifest)
+    bundle.write_manifest(bundle.manifest())
     return Outcome(bundle.root, tuple(records), tuple(findings), tuple(reports), exit_code(records, findings))
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from audit.bundle import Bundle
+from audit.bundle import Bundle, pretty_json
+from audit.core.integrity import PDF
 from audit.report.blocks import FindingView
 from audit.report.judged import findings
 from audit.report.source import Source
@@ -14,9 +15,18 @@ __all__ = ["drawn", "export", "render", "sentences"]
 def render(bundle: Bundle, formats: Sequence[Literal["html", "pdf"]]) -> list[str]:
     """Writes the report into the bundle in each of the formats; the names of the files written.
 
+    The manifest is written too, without the digests: with what the PDF is drawn.
+
     Raises:
         AuditError: the PDF cannot be made on this machine; the message says what to install.
     """
+    from audit.report.drawing import to_record
+
+    manifest = bundle.manifest()
+    if "pdf" in formats or (manifest.drawn_with and not bundle.has(PDF)):
+        drawn_with = to_record(manifest) if "pdf" in formats else {}
+        told = manifest.model_copy(update={"drawn_with": drawn_with})
+        bundle.write("manifest.json", pretty_json(told.model_dump(mode="json")))
     written = []
     for form in dict.fromkeys(formats):
         name = f"report.{form}"

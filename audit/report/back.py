@@ -7,6 +7,7 @@ from audit.core.evidence import Evidence, Metric
 from audit.core.finding import Gate
 from audit.report import text
 from audit.report.blocks import Block, Bullets, Cell, Code, Column, Fact, Facts, GateView, Grid, Heading, Para
+from audit.report.drawing import LIBRARIES
 from audit.report.judged import OUTCOMES, STATUSES, judgements
 from audit.report.source import Source, where_text
 from audit.report.tables import definitions, limit
@@ -185,13 +186,23 @@ def integrity(source: Source) -> Iterator[Block]:
     if inputs:
         columns = (Column("Input"), Column("File"), Column("Rows", numeric=True), Column("SHA-256"))
         yield Grid("Inputs", columns, inputs, name="inputs")
-    packages = tuple((Cell(name), Cell(version, "code")) for name, version in sorted(manifest.packages.items()))
-    if packages:
-        yield Grid(
-            "Packages that the numbers depend on", (Column("Package"), Column("Version")), packages, name="packages"
-        )
+    yield from _versions(source)
     yield from _attached(source)
     yield from _keys(source)
+
+
+def _versions(source: Source) -> Iterator[Block]:
+    """Packages, and where this is the PDF what else it was drawn with; HTML rests on packages only."""
+    manifest = source.manifest
+    rows = [(Cell(name), Cell(version, "code")) for name, version in sorted(manifest.packages.items())]
+    title, first = "Packages that the numbers depend on", "Package"
+    if source.paged and manifest.drawn_with:
+        title, first = "Packages that the numbers depend on, and what this PDF was drawn with", "Package or library"
+        for name, version in sorted(manifest.drawn_with.items()):
+            what = "library of the system" if name in LIBRARIES else "where this PDF was drawn"
+            rows.append((Cell(f"{name} ({what})"), Cell(version, "code")))
+    if rows:
+        yield Grid(title, (Column(first), Column("Version")), tuple(rows), name="packages")
 
 
 def _attached(source: Source) -> Iterator[Block]:

@@ -124,6 +124,18 @@ def _bundled_fonts() -> Iterator[None]:
 
 
 @contextmanager
+def drawing_library() -> Iterator[None]:
+    """While this holds, WeasyPrint can be imported as it is when it draws: with the bundled fonts only.
+
+    Raises:
+        AuditError: a library that draws text is missing; the message names the packages.
+    """
+    with _bundled_fonts():
+        _weasyprint()
+        yield
+
+
+@contextmanager
 def _own_collection() -> Iterator[None]:
     """Garbage is collected between two parts and at no other time: looking for it costs a third of the time."""
     running = gc.isenabled()
