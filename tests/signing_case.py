@@ -30,25 +30,27 @@ def _root(name):
     return key, _certificate(name, key.public_key(), name, key, authority=True)
 
 
-def holder(name="A. Validator", under="Root", kind="ec", until=None):
+def holder(name="A. Validator", under="Root", kind="ec", until=None, purpose=None):
     """A key and a certificate that a root vouches for."""
-    return _holder(name, under, kind, until)
+    return _holder(name, under, kind, until, purpose)
 
 
 @cache
-def _holder(name, under, kind, until):
+def _holder(name, under, kind, until, purpose):
     key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
-    return key, _certificate(name, key.public_key(), under, root(under)[0], authority=False, until=until)
+    return key, _certificate(
+        name, key.public_key(), under, root(under)[0], authority=False, until=until, purpose=purpose
+    )
 
 
-def _certificate(name, public, issuer, signing, *, authority, until=None):
+def _certificate(name, public, issuer, signing, *, authority, until=None, purpose=None):
     def named(text):
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
     usage = dict.fromkeys(
         ("key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False
     )
-    return (
+    made = (
         x509.CertificateBuilder()
         .subject_name(named(name))
         .issuer_name(named(issuer))
@@ -67,8 +69,10 @@ def _certificate(name, public, issuer, signing, *, authority, until=None):
             ),
             critical=True,
         )
-        .sign(signing, hashes.SHA256())
     )
+    if purpose is not None:
+        made = made.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    return made.sign(signing, hashes.SHA256())
 
 
 def p12(path, key_and_certificate=None, passphrase=PASSPHRASE):

@@ -25,6 +25,7 @@ def command(old: Path, new: Path, output: Path | None, as_json: bool, quiet: boo
     from audit.report.diff import diff
     from audit.report.diff_blocks import lines, verdict
     from audit.report.diff_page import page
+    from audit.report.text import line
 
     with as_written(Bundle(old), Bundle(new)):
         found = diff(Bundle(old), Bundle(new))
@@ -37,8 +38,8 @@ def command(old: Path, new: Path, output: Path | None, as_json: bool, quiet: boo
         click.echo(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False))
         return code
     if not quiet:
-        for line in lines(found):
-            click.echo(line)
+        for told in lines(found):
+            click.echo(line(told))
         if output is not None:
             click.echo(str(output))
     click.echo(f"result: {verdict(found)} exit={code} regressions={len(found.regressions)}")

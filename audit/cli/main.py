@@ -56,8 +56,10 @@ def main() -> None:
     try:
         code = group(standalone_mode=False)
     except AuditError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"{problem}\n")
+        from audit.report.text import line
+
+        for problem in error.problems:  # which may name what stands in a foreign file
+            sys.stderr.write(f"{line(problem)}\n")
         code = error.exit_code
     except click.ClickException as error:
         error.show()

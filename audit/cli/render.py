@@ -86,6 +86,7 @@ def _signed(bundle: "Bundle", by: str, formats: tuple[str, ...]) -> int:
     """
     from audit.core.errors import SpecError
     from audit.engine.redraw import redraw
+    from audit.report.text import line
 
     recorded = bundle.manifest().files
     other = [f"report.{form}: is not in the bundle" for form in formats if f"report.{form}" not in recorded]
@@ -93,5 +94,5 @@ def _signed(bundle: "Bundle", by: str, formats: tuple[str, ...]) -> int:
     if other:
         remedy = "; nothing was written. To draw it all the same, without signatures, say --drop-signature"
         raise SpecError([*other, f"{bundle.root.name}: is signed by {by}, and what is drawn now is another{remedy}"])
-    click.echo(f"{bundle.root}: drawn again, to the byte the same; the signatures of {by} stay")
+    click.echo(line(f"{bundle.root}: drawn again, to the byte the same; the signatures of {by} stay"))
     return 0

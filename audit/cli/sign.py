@@ -40,6 +40,7 @@ def command(
     from audit.engine.contradictions import as_written
     from audit.engine.keys import from_pem, from_pkcs12, need_pyhanko
     from audit.engine.signing import refuse_signed, sign
+    from audit.report.text import line
 
     if (key is None) == (key_pem is None) or (key_pem is None) != (cert is None):
         raise SpecError("name the key: --key FILE.p12, or --key-pem FILE with --cert FILE")
@@ -54,7 +55,7 @@ def command(
     if signed.report is not None:
         click.echo(f"{bundle / 'report.pdf'}: signed after its first {signed.unsigned_bytes:,} bytes, which stay as is")
     click.echo(f"{bundle / SIGNATURE}: signature of manifest.json")
-    click.echo(f"signed by {signed.by} (certificate {signed.certificate[:16]}…); `audit verify` checks it")
+    click.echo(line(f"signed by {signed.by} (certificate {signed.certificate[:16]}…); `audit verify` checks it"))
     return 0
 
 

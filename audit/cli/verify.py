@@ -1,6 +1,7 @@
 """`audit verify`."""
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,9 @@ def command(
     again: Rerun | None = None
     if rerun is not None and not found.altered:
         from audit.engine.rerun import Again, compute_again
+        from audit.report.text import line
 
-        say = (lambda line: None) if as_json else click.echo
+        say: Callable[[str], None] = (lambda told: None) if as_json else (lambda told: click.echo(line(told)))
         with as_written(Bundle(bundle)):
             again = compute_again(Bundle(bundle), rerun, Again(allow, workers, tolerance, key.read()), say)
     problems = (*found.problems, *(again.problems if again else ()))
@@ -104,24 +106,31 @@ def _trust(roots: tuple[Path, ...], at: datetime | None) -> "Trust":
 
 
 def _print(found: "Verified", again: "Rerun | None") -> None:
+    from audit.report.text import line
+
+    for told in _lines(found, again):
+        click.echo(line(told))
+
+
+def _lines(found: "Verified", again: "Rerun | None") -> Iterator[str]:
+    """What is said of a bundle that stands; names in it come from foreign files."""
     signed = "" if found.seals else "; the bundle is not signed"
-    click.echo(f"{found.report_id}: {found.files} files match the manifest and agree with one another{signed}")
+    yield f"{found.report_id}: {found.files} files match the manifest and agree with one another{signed}"
     same = [one.name for one in found.redrawn if not one.why_not]
     if same:
-        click.echo(f"drawn again, to the byte the same: {', '.join(same)}")
+        yield f"drawn again, to the byte the same: {', '.join(same)}"
     for seal in found.seals:
         covers = ", covers the entire file" if seal.file == "report.pdf" else ""
         told = "; ".join((f"intact{covers}", *seal.remarks))
-        click.echo(f"{seal.file}: signed by {seal.by} (who says: {seal.at or 'no time'}); {told}")
+        yield f"{seal.file}: signed by {seal.by} (who says: {seal.at or 'no time'}); {told}"
     for seal in found.seals[:1]:
         known = "a certificate of --trust vouches for the signer"
         unknown = "the signer is not known here; name the root certificate that you trust with --trust ROOT.pem"
-        click.echo(f"certificate {seal.certificate[:16]}…: {known if seal.trusted else unknown}")
+        yield f"certificate {seal.certificate[:16]}…: {known if seal.trusted else unknown}"
     for remark in found.remarks:
-        click.echo(f"note: {remark}")
+        yield f"note: {remark}"
     if again is not None:
-        for line in again.lines():
-            click.echo(line)
+        yield from again.lines()
 
 
 def _summary(found: "Verified", again: "Rerun | None") -> dict[str, Any]:

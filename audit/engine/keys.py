@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from asn1crypto import x509
     from pyhanko.sign.signers import SimpleSigner
 
+PURPOSES = {
+    "any_extended_key_usage",
+    "email_protection",
+    "microsoft_document_signing",
+    "adobe_authentic_documents_trust",
+    "1.3.6.1.5.5.7.3.36",  # document signing, RFC 9336
+}
+"""Purposes of a certificate (extended key usage) under which documents are signed."""
+
 Ask = Callable[[], bytes]
 """Gives the passphrase of a key; called only where the key has one."""
 
@@ -89,6 +98,16 @@ def roots(paths: Sequence[Path]) -> "list[x509.Certificate]":
     return found
 
 
+def unfit(certificate: "x509.Certificate") -> str:
+    """What a certificate is for where that is not the signing of documents; nothing where it is, or says nothing.
+
+    RFC 5280, 4.2.1.12: a key is used for the purposes that its certificate names and for no other.
+    """
+    named = certificate.extended_key_usage_value
+    purposes = [] if named is None else [str(purpose) for purpose in named.native]
+    return "" if named is None or PURPOSES & {*purposes} else ", ".join(purposes)
+
+
 def _opened(load: Callable[[bytes | None], Any], ask: Ask) -> Any:
     """What `load` gives without a passphrase, or, where it asks for one, with it."""
     try:
@@ -127,10 +146,13 @@ def _signer(key: Any, certificate: Any, others: Sequence[Any], where: str) -> "S
         raise SpecError(f"{where}: the certificate is for another key; name the certificate of this one")
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise SpecError(f"{where}: is a {type(key).__name__}; sign with an RSA key or one on an elliptic curve")
+    signing = translate_pyca_cryptography_cert_to_asn1(certificate)
+    if purposes := unfit(signing):
+        raise SpecError(f"{where}: the certificate is for {purposes}; sign with one that is for documents or e-mail")
     store: Any = SimpleCertificateStore()  # type: ignore[no-untyped-call]
     store.register_multiple([translate_pyca_cryptography_cert_to_asn1(other) for other in others])
     return SimpleSigner(
-        signing_cert=translate_pyca_cryptography_cert_to_asn1(certificate),
+        signing_cert=signing,
         signing_key=translate_pyca_cryptography_key_to_asn1(key),
         cert_registry=store,
     )

@@ -13,8 +13,8 @@ from audit.bundle import Bundle
 from audit.core.base import sha256
 from audit.core.integrity import PDF, SIGNATURE
 from audit.core.manifest import Manifest
-from audit.engine.keys import need_pyhanko
-from audit.engine.signing import FIELD, name_of
+from audit.engine.keys import need_pyhanko, unfit
+from audit.engine.signing import FIELD, in_a_thread, name_of
 
 if TYPE_CHECKING:
     from asn1crypto import x509
@@ -78,9 +78,9 @@ def seals(bundle: Bundle, trust: Trust) -> list[Seal]:
         return []
     need_pyhanko()
     with _quiet():
-        found = [_manifest_seal(bundle, manifest, trust)]
+        found = [in_a_thread(lambda: _manifest_seal(bundle, manifest, trust))]
         if manifest.signed.report is not None:
-            found.append(_pdf_seal(bundle, manifest, trust))
+            found.append(in_a_thread(lambda: _pdf_seal(bundle, manifest, trust)))
     return found
 
 
@@ -161,8 +161,11 @@ def _seal(
         problems.append(
             f"{where}: is signed with the certificate {print_[:12]}… of {by}, the manifest records {recorded[:12]}…"
         )
-    trusted = None if trust.roots is None else bool(status.trusted)
-    if trusted is False:
+    purposes = unfit(certificate)
+    trusted = None if trust.roots is None else bool(status.trusted and not purposes)
+    if purposes:
+        problems.append(f"{where}: the certificate of {by} is for {purposes}, not for the signing of documents")
+    elif trusted is False:
         problems.append(f"{where}: {_why_not(certificate, by, trust)}")
     at = status.signer_reported_dt
     return Seal(
@@ -191,7 +194,7 @@ def _why_not(certificate: "x509.Certificate", by: str, trust: Trust) -> str:
 
 
 def _usage() -> Any:
-    """A certificate that says what it is for must allow signatures; one that says nothing may."""
+    """A certificate that says what its key may do must allow signatures; one that says nothing may."""
     from pyhanko.sign.validation.settings import KeyUsageConstraints
 
     return KeyUsageConstraints(key_usage={"digital_signature", "non_repudiation"}, match_all_key_usages=False)

@@ -1,8 +1,10 @@
 """Signs a bundle: the PDF as readers of PDF check it (PAdES-B-B), and the manifest, which holds all other digests."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from audit.bundle import Bundle, pretty_json
 from audit.core.base import sha256
@@ -36,7 +38,7 @@ def sign(bundle: Bundle, signer: "SimpleSigner", *, replace: bool = False) -> Si
     altered = [line for line in bundle.altered() if line.partition(":")[0] not in {PDF, SIGNATURE}]
     if altered:
         raise BundleError(altered)
-    signed_pdf = None if pdf is None else _signed_pdf(pdf, manifest, signer)
+    signed_pdf = None if pdf is None else in_a_thread(lambda: _signed_pdf(pdf, manifest, signer))
     certificate: Any = signer.signing_cert
     signed = Signed(
         by=name_of(certificate),
@@ -46,11 +48,23 @@ def sign(bundle: Bundle, signer: "SimpleSigner", *, replace: bool = False) -> Si
     )
     content = pretty_json(manifest.model_copy(update={"signed": signed}).model_dump(mode="json"))
     # In this order a run that is cut off leaves what `verify` names and `sign --replace` mends.
-    bundle.write(SIGNATURE, _detached(content, signer))
+    bundle.write(SIGNATURE, in_a_thread(lambda: _detached(content, signer)))
     bundle.write("manifest.json", content)
     if signed_pdf is not None:
         bundle.write(PDF, signed_pdf)
     return signed
+
+
+Answer = TypeVar("Answer")
+
+
+def in_a_thread(work: Callable[[], Answer]) -> Answer:
+    """What a piece of work gives that is done in a thread of its own.
+
+    pyhanko starts an event loop for each piece, and a notebook has one running in the thread that calls us.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 def refuse_signed(manifest: Manifest, *, replace: bool) -> None:

@@ -130,6 +130,11 @@ def visible(text: str, shown: frozenset[int] | None = None) -> str:
     return "".join(map(_marked if shown is None else _marked_unless(shown), unicodedata.normalize("NFC", text)))
 
 
+def line(text: str) -> str:
+    """The text for a terminal: one line, in which nothing hides, deceives or moves the cursor."""
+    return visible(text).replace("\n", "‹U+000A›")
+
+
 @cache
 def drawable() -> frozenset[int]:
     """The code points that every bundled font has."""

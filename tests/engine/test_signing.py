@@ -1,5 +1,6 @@
 """Signing: which keys, which errors, what a signature keeps, and who else agrees that it holds."""
 
+import asyncio
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import pytest
 import signing_case
 
 from audit.bundle import Bundle
+from audit.cli.verify import _print
 from audit.core.base import sha256
 from audit.core.errors import BundleError, SpecError
 from audit.core.integrity import SIGNATURE
@@ -18,8 +20,12 @@ from audit.core.plan import Plan
 from audit.engine.run import run
 from audit.engine.signatures import Trust, seals
 from audit.engine.signing import sign, unsign
+from audit.engine.verify import Verified
 
 pytest.importorskip("pyhanko", reason="pyhanko is an optional package")
+from cryptography.x509 import ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
 from audit.engine.keys import from_pem, from_pkcs12, roots
 
 
@@ -193,6 +199,47 @@ def test_a_certificate_is_judged_on_the_day_that_the_reader_names(bundle, keys, 
     found = [problem for seal in checked(bundle, keys, moment=day) for problem in seal.problems]
     assert (found == []) if said is None else all(said in line for line in found)
     assert bool(found) is (said is not None)
+
+
+def test_a_certificate_of_a_web_server_signs_nothing_and_vouches_for_nothing(bundle, keys, monkeypatch):
+    printer = signing_case.holder("printer7.example", purpose=ExtendedKeyUsageOID.SERVER_AUTH)
+    path = signing_case.p12(keys / "printer.p12", printer)
+    with pytest.raises(
+        SpecError, match=r"--key printer\.p12: the certificate is for server_auth; sign with one that is"
+    ):
+        from_pkcs12(path, ask)
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.engine.keys.unfit", lambda _: "")
+        sign(bundle, from_pkcs12(path, ask))
+    for seal in checked(bundle, keys):
+        assert (seal.intact, seal.trusted) == (True, False)
+        (said,) = seal.problems
+        assert said.endswith("the certificate of printer7.example is for server_auth, not for the signing of documents")
+
+
+@pytest.mark.parametrize("purpose", [ExtendedKeyUsageOID.EMAIL_PROTECTION, ObjectIdentifier("1.3.6.1.5.5.7.3.36")])
+def test_a_certificate_for_e_mail_or_documents_signs(bundle, keys, purpose):
+    sign(bundle, from_pkcs12(signing_case.p12(keys / "p.p12", signing_case.holder("P.", purpose=purpose)), ask))
+    assert [(seal.trusted, seal.problems) for seal in checked(bundle, keys)] == [(True, ()), (True, ())]
+
+
+def test_it_signs_and_checks_where_an_event_loop_runs(bundle, keys):
+    """As in a notebook."""
+
+    async def both():
+        sign(bundle, from_pkcs12(keys / "key.p12", ask))
+        return checked(bundle, keys)
+
+    assert [(seal.intact, seal.problems) for seal in asyncio.run(both())] == [(True, ()), (True, ())]
+
+
+def test_a_name_in_a_certificate_makes_no_line_of_its_own(bundle, keys, capsys):
+    forged = signing_case.holder("A.\ncertificate 01234567: vouched\x1b[2K")
+    sign(bundle, from_pkcs12(signing_case.p12(keys / "forged.p12", forged), ask))
+    _print(Verified("AR-0", 1, seals=tuple(seals(bundle, Trust()))), None)
+    said = capsys.readouterr().out
+    assert "signed by A.‹U+000A›certificate 01234567: vouched‹U+001B›[2K (who says" in said
+    assert (said.count("\ncertificate"), "\x1b" in said) == (1, False)
 
 
 def test_the_commands(tmp_path, keys):
