@@ -1,9 +1,7 @@
 """Pictures from folders, tables of paths and arrays: read by name, decoded when they are asked for."""
 
 import hashlib
-import io
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,23 +21,15 @@ from audit.core.model import Ints, Pixels
 from audit.engine.files import Steps, existing, file_sha256, followed, parse_rows, said
 from audit.engine.fitting import fitted
 from audit.engine.part_masks import Listed, read_parts
+from audit.engine.picture_files import UNREADABLE, arrays, opened, why
 from audit.spec.load import Loaded
 
 ID, LABEL = "image", "label"
 """The columns of a folder or an array: what names a picture, and its true class."""
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""What is decoded, whatever a file is called; among the others is one that starts a program of its own, for EPS."""
-
 SHOWN = 20
 """Files that a finding names; it always gives the count."""
-
-LARGEST_ARRAY = 8 * 2**30
-"""Bytes of pictures in an .npz that are read into memory."""
-
-UNREADABLE = (OSError, ValueError, SyntaxError, zipfile.BadZipFile)
-"""What Pillow raises for files that are no picture, or not a whole one."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,7 @@ def _looked_at(found: _Found, settings: ImageSettings) -> tuple[list[_Good], lis
             fitted(whole, settings)
             good.append(_Good(i, found.digest(i), whole.size))
         except UNREADABLE as error:
-            broken.append((i, str(error).splitlines()[0] if str(error) else type(error).__name__))
+            broken.append((i, why(error)))
     return good, broken
 
 
@@ -146,8 +136,8 @@ def _found(loaded: Loaded, steps: Steps, name: str, settings: ImageSettings) -> 
     if path.suffix == ".npz":
         try:
             return _array(path), file_sha256(path)
-        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(said(loaded, steps, f"{name} cannot be read: {str(error).splitlines()[0]}")) from error
+        except ValueError as error:
+            raise DataError(said(loaded, steps, f"{name} cannot be read: {why(error)}")) from error
     if settings.column is None:
         text = "name the column with the paths: `column: path`"
         raise SpecError(said(loaded, ("data", "images"), f"{name} is a table of rows, so {text}"))
@@ -199,17 +189,14 @@ def _files(frame: pd.DataFrame, ids: tuple[str, ...], files: Sequence[Path | Non
             raise ValueError("lies outside the folder")
         return file.read_bytes()
 
-    return _Found(frame, ids, lambda i: hashlib.sha256(content(i)).hexdigest(), lambda i: _decoded(content(i)))
+    return _Found(frame, ids, lambda i: hashlib.sha256(content(i)).hexdigest(), lambda i: opened(content(i)))
 
 
 def _array(path: Path) -> _Found:
     """Pictures in an .npz: `images` (n, h, w) or (n, h, w, c), uint8, and `labels` (n,)."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > LARGEST_ARRAY:
-            raise ValueError(f"it unpacks to more than {LARGEST_ARRAY // 2**30} GiB; give a folder of files instead")
-    with np.load(path, allow_pickle=False) as arrays:
-        images = arrays["images"]
-        labels = arrays.get("labels")
+    images, labels = arrays(path, "images", "labels")
+    if images is None:
+        raise ValueError("it holds no `images`")
     if images.dtype != np.uint8 or images.ndim not in {3, 4} or (images.ndim == 4 and images.shape[3] not in {1, 3}):
         raise ValueError(f"`images` are {images.dtype} of shape {images.shape}; uint8 (n, h, w) or (n, h, w, 1 or 3)")
     if labels is not None and len(labels) != len(images):
@@ -227,18 +214,6 @@ def _from_array(pixels: NDArray[np.uint8]) -> Any:
     from PIL import Image
 
     return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-
-
-def _decoded(content: bytes) -> Any:
-    """The picture in a file, not yet decoded; a warning about its size is left to `max_pixels`."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            return Image.open(io.BytesIO(content), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise ValueError("has too many pixels") from error
 
 
 def _prepared(image: Any, settings: ImageSettings) -> NDArray[np.uint8]:

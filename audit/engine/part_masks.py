@@ -1,7 +1,6 @@
 """Named parts of pictures: rectangles, or label maps that lie beside the pictures."""
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from audit.core.manifest import InputRecord
 from audit.core.model import Ints
 from audit.engine.files import Steps, existing, file_sha256, followed, said
 from audit.engine.fitting import fitted
+from audit.engine.picture_files import UNREADABLE, arrays, opened, why
 from audit.spec.load import Loaded
 
 STEPS: Steps = ("data", "images", "parts", "masks")
@@ -84,7 +84,7 @@ def read_parts(loaded: Loaded, settings: ImageSettings, listed: Listed | None) -
             raise DataError(said(loaded, STEPS, text))
         digests = [[listed.ids[i], hashlib.sha256(file.read_bytes()).hexdigest()] for i, file in found.items()]
         record = InputRecord(role="parts", name=name, sha256=sha256(canonical_json(digests)), rows=len(found))
-        openers = {i: _opener(file) for i, file in found.items()}
+        openers = {i: _opener(file, listed.sizes[i]) for i, file in found.items()}
         return _checked(loaded, settings.parts, settings, listed, openers, record)
     file = existing(loaded, STEPS, name)
     maps = _array(loaded, file, name, listed)
@@ -93,22 +93,26 @@ def read_parts(loaded: Loaded, settings: ImageSettings, listed: Listed | None) -
     return _checked(loaded, settings.parts, settings, listed, openers, record)
 
 
-def _opener(file: Path) -> Callable[[], NDArray[Any]]:
-    return lambda: _opened(file)
+def _opener(file: Path, size: tuple[int, int]) -> Callable[[], NDArray[Any]]:
+    return lambda: _numbers(file, size)
 
 
 def _taker(maps: NDArray[Any], position: int) -> Callable[[], NDArray[Any]]:
     return lambda: maps[position]
 
 
-def _opened(file: Path) -> NDArray[Any]:
+def _numbers(file: Path, size: tuple[int, int]) -> NDArray[Any]:
     """The numbers in a label map: of a grey picture its values, of one with a palette the places in the palette."""
-    from PIL import Image
-
-    with Image.open(file, formats=("PNG",)) as image:
+    with opened(file.read_bytes(), ("PNG",)) as image:
+        if image.size != size:  # seen before it is decoded
+            raise ValueError(_sizes(image.size, size))
         if image.mode not in {"1", "L", "P", "I", "I;16"}:
             raise ValueError(f"is a picture in {image.mode}; a label map has one number for each pixel, as grey values")
         return np.asarray(image).astype(np.int64)
+
+
+def _sizes(found: tuple[int, int], size: tuple[int, int]) -> str:
+    return f"{found[0]} x {found[1]}, its picture is {size[0]} x {size[1]}"
 
 
 def _array(loaded: Loaded, file: Path, name: str, listed: Listed) -> NDArray[Any]:
@@ -116,10 +120,11 @@ def _array(loaded: Loaded, file: Path, name: str, listed: Listed) -> NDArray[Any
     try:
         if file.suffix != ".npz":
             raise ValueError("it is neither a folder nor an .npz")  # noqa: TRY301 - said with the others
-        with np.load(file, allow_pickle=False) as arrays:
-            maps = np.asarray(arrays["masks"])
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(said(loaded, STEPS, f"{name} cannot be read: {str(error).splitlines()[0]}")) from error
+        (maps,) = arrays(file, "masks")
+        if maps is None:
+            raise ValueError("it holds no `masks`")  # noqa: TRY301 - as above
+    except ValueError as error:
+        raise DataError(said(loaded, STEPS, f"{name} cannot be read: {why(error)}")) from error
     if maps.ndim != 3 or maps.dtype.kind not in "iub" or len(maps) != listed.total:
         text = f"`masks` of {name} are {maps.dtype} of shape {maps.shape}; "
         text += f"whole numbers of shape ({listed.total}, height, width), one map for each picture of {listed.name}"
@@ -169,10 +174,10 @@ def _misfit(opener: Callable[[], NDArray[Any]], size: tuple[int, int], parts: Pa
     """Why a label map does not fit its picture of that width and height; empty where it does."""
     try:
         numbers = opener()
-    except (OSError, ValueError, SyntaxError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    except UNREADABLE as error:
+        return why(error)
     if numbers.shape != size[::-1]:
-        return f"{numbers.shape[1]} x {numbers.shape[0]}, its picture is {size[0]} x {size[1]}"
+        return _sizes(numbers.shape[::-1], size)
     strange = sorted(set(map(int, np.unique(numbers))) - {0, *parts.names.values()})
     return f"holds {strange[0]}, which has no name" if strange else ""
 

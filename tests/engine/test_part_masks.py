@@ -8,6 +8,7 @@ from PIL import Image
 
 from audit.core.errors import DataError, SpecError
 from audit.core.images import ImageSettings
+from audit.engine import picture_files
 from audit.engine.images import read_images
 
 
@@ -185,11 +186,44 @@ def test_arrays_that_do_not_fit(arrays, masks, said):
 
 def test_no_array_of_masks_is_said(arrays):
     np.savez(arrays / "masks.npz", other=np.zeros(3))
-    with pytest.raises(DataError, match="masks is not a file in the archive"):
+    with pytest.raises(DataError, match="it holds no `masks`"):
         read(arrays, "pictures.npz", channels="grey", parts={"masks": "masks.npz", "names": {"tail": 7}})
     (arrays / "list.csv").write_text("x", encoding="utf-8")
     with pytest.raises(DataError, match=r"neither a folder nor an \.npz"):
         read(arrays, "pictures.npz", channels="grey", parts={"masks": "list.csv", "names": {"tail": 7}})
+
+
+def bent(data, at, new):
+    return data[:at] + new + data[at + len(new) :]
+
+
+BROKEN = {
+    "nothing": lambda data: b"",
+    "cut off": lambda data: data[: len(data) // 2],
+    "other bytes": lambda data: bent(data, 60, b"\xff" * 400),
+    "an array alone": lambda data: b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'fortran_order': False, 'shape': (3,), }",
+    "no file of arrays": lambda data: b"none",
+}
+
+
+@pytest.mark.parametrize("name", ["pictures.npz", "masks.npz"])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_of_arrays_is_one_message(arrays, name, kind):
+    for file in ("pictures.npz", "masks.npz"):
+        with np.load(arrays / file) as found:
+            np.savez_compressed(arrays / file, **dict(found))
+    (arrays / name).write_bytes(BROKEN[kind]((arrays / name).read_bytes()))
+    with pytest.raises(DataError, match=rf"{name} cannot be read: "):
+        read(arrays, "pictures.npz", channels="grey", parts={"masks": "masks.npz", "names": {"tail": 7, "body": 2}})
+
+
+def test_a_label_map_that_unpacks_to_too_much_is_refused_before(arrays, folder, monkeypatch):
+    monkeypatch.setattr(picture_files, "LARGEST_ARRAY", 1000)
+    with pytest.raises(DataError, match=r"masks\.npz cannot be read: it unpacks to more than"):
+        read(arrays, "pictures.npz", channels="grey", parts={"masks": "masks.npz", "names": {"tail": 7, "body": 2}})
+    (folder / "masks" / "cat" / "a.png").write_bytes(png(np.zeros((20_000, 20_000), dtype=np.uint8)))
+    with pytest.raises(DataError, match=r"1 of 3 label maps .* \(has too many pixels\)"):
+        read(folder)
 
 
 def test_rectangles_are_shares_of_what_the_model_is_given(folder):
