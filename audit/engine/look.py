@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from audit.core.base import sha256
 from audit.core.errors import SpecError
-from audit.engine.files import Steps, said
+from audit.engine.files import Steps, followed, said
+from audit.report.markdown import Remark, typed_numbers
 from audit.report.template import SPECIMEN, Settings, allowed_places, draw, faint
 from audit.report.text import visible
+from audit.report.typed import typed_in_template
 from audit.spec.check import report_sections
 from audit.spec.document import Document, read_document
 from audit.spec.load import Loaded, place
@@ -44,6 +46,18 @@ class Kept:
             for name, data in sorted(self.files.items())
         }
         return {"folder": self.folder, "settings": self.settings.model_dump(mode="json"), "files": files}
+
+    def typed(self) -> dict[str, tuple[Remark, ...]]:
+        """The numbers that are typed in each template, and in the names and titles of the head."""
+        lines = read_document(self.files[HEAD], HEAD).lines
+        told: list[tuple[Steps, str]] = [(("name",), self.settings.name)]
+        told += [(("logo", "alt"), self.settings.logo.alt)] if self.settings.logo else []
+        told += [(("sections", i, "title"), extra.title) for i, extra in enumerate(self.settings.sections)]
+        head = tuple(Remark(lines.get(steps, 1), number) for steps, text in told for number in typed_numbers(text))
+        templates = [
+            (name, data.decode("utf-8-sig")) for name, data in sorted(self.files.items()) if name.endswith(".j2")
+        ]
+        return {HEAD: head} | {name: typed_in_template(text) for name, text in templates}
 
 
 def read_look(loaded: Loaded) -> Kept | None:
@@ -121,7 +135,7 @@ def _absent(settings: Settings, files: Mapping[str, bytes]) -> Iterator[Problem]
 
 def _files(loaded: Loaded, name: str) -> dict[str, bytes]:
     """The files of a folder, by name; nothing that is no plain file in it."""
-    folder = loaded.file(name)
+    folder = followed(loaded, STEPS, name)
     if folder.is_symlink() or not folder.is_dir():
         found = "is a link" if folder.is_symlink() else "is a file" if folder.exists() else "is not there"
         raise SpecError(said(loaded, STEPS, f"{name!r} {found}; name `standard`, or a folder beside the spec"))

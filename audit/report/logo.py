@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from html import escape
+from math import inf
 from xml.parsers import expat
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,6 +29,9 @@ color preserveAspectRatio
 ELEMENTS, ATTRIBUTES = frozenset(_ELEMENTS.split()), frozenset(_ATTRIBUTES.split())
 NAMESPACE = "http://www.w3.org/2000/svg"
 MOST = 5000
+DEEPEST = 50
+"""Elements of an SVG inside one another; who draws it calls itself for each."""
+
 VALUE = re.compile(r"[A-Za-z0-9 #.,%()+\-\n\t]*")
 LOCAL = re.compile(r"url\(#([A-Za-z][\w-]*)\)")
 
@@ -66,7 +70,7 @@ def logo(name: str, data: bytes, alt: str) -> Logo:
 
 
 def _size(width: float, height: float) -> str:
-    return f'width="{max(1, min(round(HEIGHT * width / height), 6 * HEIGHT))}" height="{HEIGHT}"'
+    return f'width="{max(1, round(min(HEIGHT * width / height, 6 * HEIGHT)))}" height="{HEIGHT}"'
 
 
 def _png(data: bytes) -> tuple[int, int, bytes]:
@@ -135,6 +139,7 @@ class _Svg:
         self.parts: list[str] = []
         self.silent = 0
         self.count = 0
+        self.depth = 0
         self.parser.StartElementHandler = self.start
         self.parser.EndElementHandler = self.end
         self.parser.StartDoctypeDeclHandler = lambda *_: self.wrong("a DOCTYPE, which can define entities")
@@ -153,8 +158,11 @@ class _Svg:
     def start(self, full: str, attributes: dict[str, str]) -> None:
         space, _, name = full.rpartition(" ")
         self.count += 1
+        self.depth += 1
         if self.count > MOST:
             self.wrong(f"more than {MOST} elements")
+        if self.depth > DEEPEST:
+            self.wrong(f"an element inside {DEEPEST} others")
         if space != NAMESPACE or name not in ELEMENTS:
             self.wrong(f"<{name}>")
         if (self.count == 1) != (name == "svg"):
@@ -172,7 +180,7 @@ class _Svg:
 
     def outermost(self, kept: dict[str, str]) -> str:
         box = [float(part) for part in re.findall(r"-?\d+(?:\.\d+)?", kept.get("viewBox", ""))]
-        if len(box) != 4 or box[2] <= 0 or box[3] <= 0:
+        if len(box) != 4 or not all(0 < side < inf for side in box[2:]):
             self.wrong("an <svg> without a viewBox of four numbers")
         inherited = _written(kept, [key for key in sorted(kept) if key.startswith(("fill", "stroke", "viewBox"))])
         size = _size(box[2], box[3])
@@ -190,6 +198,7 @@ class _Svg:
         return f"logo-{value}" if key == "id" else value
 
     def end(self, full: str) -> None:
+        self.depth -= 1
         if self.silent:
             self.silent -= 1
         else:

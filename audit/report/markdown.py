@@ -14,6 +14,9 @@ from audit.report.blocks import Said
 from audit.report.reference import Reference, WrongReferenceError, parse
 from audit.report.text import visible
 
+CODE = ("code_inline", "code_block", "fence")
+"""What is printed as it is typed; its numbers are numbers."""
+
 OFF = ["image", "link", "autolink", "reference", "entity"]
 
 CITED = (
@@ -23,15 +26,18 @@ CITED = (
     r"tiers?|schedules?|principles?|recitals?)"
 )
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-NUMBER = r"\d+(?:[.,\u00a0\u202f]\d+)*"
-PLACE = rf"{NUMBER}(?:[.(/:–-]\w+\)?)*"
+NUMBER = r"\d{1,99}(?:[.,\u00a0\u202f]\d{1,99}){0,9}"
+"""Bounded, as all repetitions here: a text of one word must not take longer than one of many."""
+
+PLACE = rf"{NUMBER}(?:[.(/:–-]\w{{1,99}}\)?){{0,9}}"
 PASSED = re.compile(
-    rf"(?<!\w){CITED}\s*(?:[IVXLC]+\s+)?{PLACE}(?:\s*(?:,|and|or|to|–|-)\s*{PLACE})*"  # Article 22(1), section 4.2
+    # Article 22(1), section 4.2
+    rf"(?<!\w){CITED}\s*(?:[IVXLC]+\s+)?{PLACE}(?:\s{{0,9}}(?:,|and|or|to|–|-)\s{{0,9}}{PLACE}){{0,9}}"
     rf"|\b{NUMBER}\s+(?:cfr|usc|u\.s\.c\.|rcny)(?!\w)(?:\s*§*\s*{PLACE})?"  # 12 CFR 1002.9(a)(2)
     r"|\b\d{4}-\d{2}-\d{2}\b"
     rf"|\b\d{{1,2}}\s+{MONTH}(?:\s+\d{{4}})?|\b{MONTH}\s+\d{{1,2}}(?:,?\s+\d{{4}})?\b"
     r"|\bQ[1-4]\b|\b(?:19|20)\d\d(?:\s*[/–-]\s*\d{2,4})?\b"  # quarters, years
-    r"|[^\W\d_][\w.–-]*[/–-]?\d[\w./–-]*"  # names with digits: S7, SS1/23, ISO-42001, G-3FA2C1
+    r"|(?<!\w)[^\W\d_][\w.–-]{0,99}[/–-]?\d[\w./–-]{0,99}"  # names with digits: S7, SS1/23, ISO-42001, G-3FA2C1
     r"|\b(?:SR|SS|OCC|FIL|PS|CP)\s+\d[\d./–-]*"  # letters of supervisors
     r"|\b\d+/\d+(?:/\d+)?\b|\b\d+(?:st|nd|rd|th)\b",  # numbers of acts, ordinals
     re.IGNORECASE,
@@ -76,6 +82,9 @@ def read(markdown: str) -> Read:
                 references.setdefault(token.content, (line, parse(token.content)))
             except WrongReferenceError as error:
                 wrong.append(Remark(line, str(error)))
+        elif token.type in CODE:
+            lines = enumerate(token.content.split("\n"), start=line + (token.type == "fence"))
+            typed += [Remark(at, number) for at, part in lines for number in typed_numbers(part)]
         elif token.type == "text":
             if "{%" in token.content or "{#" in token.content or "{{" in token.content:
                 wrong.append(
@@ -95,7 +104,7 @@ def _lines(markdown: str) -> Iterator[tuple[int, Any]]:
     """Each piece of text and HTML, and each reference, with its line from 1."""
     for block in _reader(html=True).parse(markdown):
         line = (block.map[0] if block.map else 0) + 1
-        if block.type == "html_block":
+        if block.type in {"html_block", "code_block", "fence"}:
             yield line, block
         for token in block.children or ():
             yield line, token

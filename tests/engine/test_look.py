@@ -72,6 +72,15 @@ def linked_folder(brand):
     brand.symlink_to(brand.with_name("real"), target_is_directory=True)
 
 
+def linked_above(brand):
+    elsewhere = brand.parent.parent / "elsewhere"
+    elsewhere.mkdir()
+    brand.rename(elsewhere / "brand")
+    (brand.parent / "looks").symlink_to(elsewhere, target_is_directory=True)
+    spec = brand.parent / "spec.yaml"
+    spec.write_text(spec.read_text().replace("template: brand", "template: looks/brand"))
+
+
 def pipe(brand):
     os.mkfifo(brand / "b.j2")
 
@@ -82,6 +91,7 @@ def gone(brand):
 
 WRONG = {
     "a linked file": (linked_file, r"spec\.yaml:\d+: report\.template: brand/a\.j2 is a link, which is not followed"),
+    "a linked folder above": (linked_above, r"report\.template: 'looks/brand' .*link"),
     "a linked folder": (linked_folder, r"report\.template: 'brand' is a link"),
     "a pipe": (pipe, r"brand/b\.j2 is no plain file"),
     "no folder": (gone, r"report\.template: 'brand' is not there"),

@@ -1,6 +1,7 @@
 """Texts of people: numbers only by reference, so that prose cannot disagree with evidence."""
 
 import re
+import time
 from contextlib import suppress
 from html import unescape
 from pathlib import Path
@@ -17,6 +18,7 @@ from audit.report.markdown import drawn, read, typed_numbers
 from audit.report.narrative import wrong
 from audit.report.reference import WrongReferenceError, parse, say
 from audit.report.source import Source
+from audit.report.typed import typed_in_template
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +135,36 @@ def test_numbers_that_are_no_dates_citations_or_names_are_typed(told: str, typed
     assert typed_numbers(told) == typed
 
 
-def test_typed_numbers_carry_their_line_and_code_is_left_out() -> None:
+@pytest.mark.parametrize("text", ["a" * 200_000, "1," * 100_000, "a." * 100_000, "section 1" + ", 1" * 60_000])
+def test_a_text_of_one_long_word_is_read_like_any_other(text: str) -> None:
+    """By CPU time: with repetitions without bound the first took minutes."""
+    start = time.process_time()
+    typed_numbers(text)
+    assert time.process_time() - start < 10
+
+
+def test_typed_numbers_carry_their_line_and_code_hides_none() -> None:
     text = "# Head 7\n\nfirst\nsecond 0.5\n\n- share 12 %\n- `0.9`\n\n| a |\n|---|\n| 44 |\n\n1. one\n2. two\n"
-    assert [(r.line, r.text) for r in read(text).typed] == [(1, "7"), (4, "0.5"), (6, "12 %"), (11, "44")]
+    assert [(r.line, r.text) for r in read(text).typed] == [(1, "7"), (4, "0.5"), (6, "12 %"), (7, "0.9"), (11, "44")]
+    text = "one\n\n```\nAUC\n0.91\n```\n\n    0.92\n\nand `a\n0.93` 0.94\n"
+    assert [(r.line, r.text) for r in read(text).typed] == [(5, "0.91"), (8, "0.92"), (10, "0.93"), (11, "0.94")]
+
+
+@pytest.mark.parametrize(
+    ("source", "typed"),
+    [
+        ("<p>AUC 0.9</p>\n<p>\n12&nbsp;% of &#48;&#46;&#55;</p>", [(1, "0.9"), (3, "12\u00a0%"), (3, "0.7")]),
+        ('<h3>S7, Article 22</h3><p><a href="#S7">{{ metric("performance.auc", group="under 25") }}</a></p>', []),
+        ("{# 0.9 #}<p>{{ report.title }} {{ 0.9 }}\n{{ 'AUC ' ~ \"0.8\" }}</p>", [(1, "0.9"), (2, "0.8")]),
+        ("{% set x = 0.9 %}{% for i in range(3) %}{% if i > 2 %}5{% endif %}{% endfor %}", [(1, "0.9"), (1, "5")]),
+        ('{% raw %}{{ 7 }}{% endraw %}\n{{ metric("a.b", group="(9") }} {{ (3) }}', [(1, "7"), (2, "3")]),
+        ("{% macro m(x) %}\n<p>{{ x }} of 300</p>{% endmacro %}", [(2, "300")]),
+    ],
+)
+def test_numbers_typed_in_a_template_are_found_where_they_are_printed(
+    source: str, typed: list[tuple[int, str]]
+) -> None:
+    assert [(remark.line, remark.text) for remark in typed_in_template(source)] == typed
 
 
 def test_a_label_with_markup_is_text_in_the_drawn_paragraph() -> None:

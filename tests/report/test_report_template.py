@@ -155,6 +155,8 @@ SVGS = {
     "entity": f"<!DOCTYPE svg [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>\n<svg {NS}><title>&a;</title></svg>",
     "entity bomb": "<!DOCTYPE svg [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;&a;'>]>\n" + f"<svg {NS}><title>&b;</title></svg>",
     "many": f"<svg {NS}>" + "<path/>" * 6000 + "</svg>", "gradient that paper does not show": f"<svg {NS}>\n<linearGradient id='a'/></svg>",
+    "no end of a box": f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 1{'0' * 320} 1'/>",
+    "deeper than is drawn": f"<svg {NS}>" + "<g>" * 60 + "</g>" * 60 + "</svg>",
     "an event in a name": f"<svg {NS}>\n<path id='a\" onload=\"x'/></svg>",
 }  # fmt: skip
 
@@ -163,6 +165,11 @@ SVGS = {
 def test_an_svg_that_could_do_more_than_be_seen_is_refused(svg: str) -> None:
     with pytest.raises(WrongLogoError):
         logo("logo.svg", svg.encode(), "a")
+
+
+def test_a_box_of_any_shape_has_a_size() -> None:
+    for box in (f"0 0 1{'0' * 307} .0000001", f"0 0 .0000001 1{'0' * 307}"):
+        assert 'height="56"' in logo("logo.svg", f"<svg {NS.replace('0 0 10 10', box)}/>".encode(), "a").markup
 
 
 def test_an_svg_is_written_anew() -> None:
