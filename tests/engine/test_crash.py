@@ -220,6 +220,37 @@ def test_a_full_disk_is_one_message_and_the_older_bundle_stays(case, tmp_path, f
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.skipif(not ROOT, reason="only root may mount a disk")
+def test_a_disk_that_is_read_only_is_one_message_before_the_work(case, tmp_path):
+    spec, first, old, _ = case
+    disk = tmp_path / "disk"
+    if not small_disk(disk, 64 * 2**20):
+        pytest.skip("this machine lets nobody mount a disk")
+    try:
+        out, new = disk / "out", disk / "new" / "out"
+        shutil.copytree(first, out)
+        shutil.copytree(spec.parent, disk / "case")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        whole = credit_case.contents(disk)
+        for words, place in (
+            (("run", spec, "-q", *OTHER, "-o", out), out),
+            (("run", spec, "-q", "-o", new), new),
+            (("render", out), out),
+            (("lock", disk / "case" / spec.name), disk / "case" / "spec.lock"),
+        ):
+            ended = crash_case.audit(*words, log=tmp_path / "log")
+            assert ended.code == 3, ended.said
+            (said,) = ended.said.splitlines()
+            refused = "cannot be written: the file system is read-only; name a folder that you may write into"
+            assert said == f"{place}: {refused}"
+        checked = crash_case.audit("verify", out, log=tmp_path / "log")
+        assert (checked.code, checked.said) == (0, "")
+        assert credit_case.contents(disk) == whole
+        assert visible(out) == old
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 @pytest.mark.parametrize("largest", [2_000, 200_000] if ACCEPT else [200_000])
 def test_a_file_that_may_not_be_that_large_is_one_message(case, tmp_path, largest):
     spec, _, old, _ = case

@@ -1,0 +1,389 @@
+"""A folder that comes from somebody else, or that a killed command left: what a command that writes into it touches."""
+
+import json
+import multiprocessing
+import os
+import pwd
+import shutil
+import signal
+import socket
+
+import crash_case
+import credit_case
+import pytest
+import signing_case
+
+from audit.bundle import Bundle
+from audit.core.errors import BundleError
+from audit.disk import hold
+from audit.draft import DRAWN, Draft, drawing, left_behind, unfinished
+from audit.engine.run import _run_record
+from audit.engine.verify import verify
+
+SPEC = credit_case.SPEC | {"counterfactuals": {}, "regions": [], "methods": [{"kind": "performance"}]}
+RENDER = ("render", "out", "--format", "html")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small audit: its spec, and its bundle."""
+    folder = tmp_path_factory.mktemp("stranger")
+    spec = credit_case.make(folder / "case", n=60, spec=SPEC)
+    ended = crash_case.audit("run", spec, "-o", folder / "out", "-q", log=folder / "log")
+    assert (ended.code, ended.said) == (0, "")
+    return spec, folder / "out"
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """A copy of the bundle, beside a folder of the reader's own."""
+    out, home = tmp_path / "out", tmp_path / "home"
+    shutil.copytree(made[1], out)
+    (home / "deep").mkdir(parents=True)
+    for name in ("thesis.txt", "results.json", ".hidden", "deep/notes.txt"):
+        (home / name).write_text(f"mine: {name}")
+    return out, home
+
+
+def audit(place, *words):
+    """`audit` where `out` is the bundle."""
+    out = place[0]
+    return crash_case.audit(*[out if word == "out" else word for word in words], log=out.parent / "log")
+
+
+def tree(folder):
+    """All that lies below a folder, with what it holds or leads to."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        held = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        found[path.relative_to(folder).as_posix()] = path.readlink() if path.is_symlink() else held
+    return found
+
+
+def key_of(out):
+    return next(path for path in sorted((out / "evidence").iterdir()))
+
+
+def link(name):
+    def plant(out, home):
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(home)
+
+    return plant
+
+
+def link_of_evidence(out, home):
+    key = key_of(out)
+    shutil.move(key, home / "evidence")
+    key.symlink_to(home / "evidence")
+
+
+def link_of_all_evidence(out, home):
+    shutil.move(out / "evidence", home / "evidence")
+    (out / "evidence").symlink_to(home / "evidence")
+
+
+def lock(out, home):
+    (out / ".lock").symlink_to(home / "thesis.txt")
+
+
+def new_file_by_lock(out, home):
+    (out / ".lock").symlink_to(home / "not-there")
+
+
+def page_is_a_folder(out, home):
+    (out / "report.html").unlink()
+    (out / "report.html").mkdir()
+
+
+PLANTED = {
+    "stage": (link(".next"), ".next: is a link"),
+    "stage of pages": (link(".drawn"), ".drawn: is a link"),
+    "evidence in the stage": (link(".next/evidence"), ".next/evidence: is a link"),
+    "a piece in the stage": (link(".next/evidence/k1"), ".next/evidence/k1: is a link"),
+    "a file of a piece": (link(".next/evidence/k1/t.parquet"), ".next/evidence/k1/t.parquet: is a link"),
+    "a part": (link(".next/parts/k1"), ".next/parts/k1: is a link"),
+    "temporary files": (link(".drawn/tmp"), ".drawn/tmp: is a link"),
+    "what is thrown away": (link(".drawn/trash"), ".drawn/trash: is a link"),
+    "a plan": (link(".drawn/pending.json"), ".drawn/pending.json: is a link"),
+    "a table": (link_of_evidence, ": is a link"),
+    "all evidence": (link_of_all_evidence, "evidence: is a link"),
+    "lock": (lock, ".lock: is a link"),
+    "lock of a file that is not there": (new_file_by_lock, ".lock: is a link"),
+    "a lock that is a pipe": (lambda out, _: os.mkfifo(out / ".lock"), ".lock: is no plain file"),
+    "a lock that is a folder": (lambda out, _: (out / ".lock").mkdir(), ".lock: is no plain file"),
+    "a stage that is a file": (lambda out, _: (out / ".drawn").touch(), ".drawn: is no folder"),
+    "a page that is a folder": (page_is_a_folder, "report.html: is a folder"),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_leads_elsewhere_is_refused_and_nothing_is_touched(place, what):
+    out, home = place
+    plant, text = PLANTED[what]
+    plant(out, home)
+    before = tree(out.parent)
+    ended = audit(place, *RENDER)
+    assert ended.code == 4, ended.said
+    (said,) = ended.said.splitlines()
+    assert said.startswith(str(out))
+    assert text in said
+    after = tree(out.parent)
+    assert {name: data for name, data in after.items() if not name.startswith("log")} == before
+
+
+@pytest.mark.parametrize("what", ["stage", "stage of pages", "a part", "all evidence", "lock", "a lock that is a pipe"])
+def test_a_run_refuses_it_too(made, place, what):
+    out, home = place
+    PLANTED[what][0](out, home)
+    before = tree(home)
+    ended = audit(place, "run", made[0], "-q", "-o", "out")
+    assert (ended.code, PLANTED[what][1] in ended.said) == (4, True), ended.said
+    assert tree(home) == before
+
+
+PLANS = {
+    "a file elsewhere": {"gone": ["../home/thesis.txt"], "keys": None},
+    "a file by its whole path": {"gone": ["/HOME/thesis.txt"], "keys": None},
+    "the manifest": {"gone": ["manifest.json"], "keys": None},
+    "a file of somebody": {"gone": ["notes.txt"], "keys": None},
+    "a key that leads out": {"gone": [], "keys": [".."]},
+    "a key with a line": {"gone": [], "keys": ["k1\n"]},
+    "keys that are one text": {"gone": [], "keys": "k1"},
+    "no plan": ["results.json"],
+}
+
+
+@pytest.mark.parametrize("what", PLANS)
+def test_a_plan_that_no_run_made_is_refused(place, what):
+    out, home = place
+    (out / "notes.txt").write_text("mine")
+    (out / DRAWN).mkdir()
+    (out / DRAWN / "pending.json").write_text(json.dumps(PLANS[what]).replace("/HOME", str(home)))
+    before = tree(out), tree(home)
+    ended = audit(place, *RENDER)
+    assert ended.code == 4, ended.said
+    (said,) = ended.said.splitlines()
+    assert "pending.json: " in said
+    assert said.endswith("remove the folder that it lies in")
+    assert (tree(out), tree(home)) == before
+
+
+@pytest.mark.parametrize("name", ["report.html", "findings.sarif"])
+def test_a_file_that_is_a_link_is_replaced_and_what_it_leads_to_stays(place, name):
+    out, home = place
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(home / "thesis.txt")
+    before = tree(home)
+    ended = audit(place, *RENDER)
+    assert (ended.code, ended.said) == (0, "")
+    assert not (out / name).is_symlink()
+    assert Bundle(out).altered() == []
+    assert tree(home) == before
+
+
+def test_a_lock_that_is_a_file_of_somebody_under_another_name_keeps_what_it_holds(place):
+    out, home = place
+    (out / ".lock").hardlink_to(home / "thesis.txt")
+    with hold(out):
+        assert (home / "thesis.txt").read_text() == "mine: thesis.txt"
+    assert (home / "thesis.txt").read_text() == "mine: thesis.txt"
+
+
+@pytest.mark.parametrize("pid", [2**70, -1, 1e400, "9" * 5000, [7], "\x1b[2J"])
+def test_a_lock_that_says_nonsense_is_taken(place, pid):
+    out, _ = place
+    (out / ".lock").write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "since": ""}))
+    with hold(out):
+        assert json.loads((out / ".lock").read_bytes())["pid"] == os.getpid()
+
+
+def test_evidence_that_is_a_pipe_is_not_read_when_new_evidence_takes_its_place(place):
+    out, _ = place
+    draft = Draft(out)
+    key = key_of(out).name
+    shutil.copytree(out / "evidence" / key, out / ".next" / "evidence" / key)
+    draft.gone = frozenset()
+    name = next(path.name for path in (out / "evidence" / key).glob("*.json"))
+    (out / "evidence" / key / name).unlink()
+    os.mkfifo(out / "evidence" / key / name)
+    draft.commit()
+    assert (out / "evidence" / key / name).is_file()
+
+
+def test_verify_names_what_leads_elsewhere(place):
+    out, home = place
+    assert verify(Bundle(out), quick=True).problems == ()
+    (out / DRAWN).symlink_to(home)
+    lock(out, home)
+    (out / ".next" / "evidence").mkdir(parents=True)
+    (out / ".next" / "evidence" / "x").symlink_to(home)
+    found = verify(Bundle(out), quick=True)
+    assert found.problems == (
+        ".drawn: is a link, and a bundle holds plain files only",
+        ".next/evidence/x: is a link, and a bundle holds plain files only",
+        ".lock: is a link, and no lock of audit",
+    )
+    assert audit(place, "verify", "out", "--quick").code == 4
+
+
+def test_what_an_honest_command_left_is_a_note_and_no_fault(made, place):
+    out, _ = place
+    counted = audit_changes(made, place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    assert counted[-1] == "os.mkdir .next/tmp"
+    (out / DRAWN).mkdir()
+    found = verify(Bundle(out), quick=True)
+    assert found.problems == ()
+    notes = [remark for remark in found.remarks if remark.startswith(".")]
+    assert notes == [
+        ".next was left by a run that did not end; it is not of the bundle, and a run into this folder goes on there",
+        ".drawn was left by a command that did not end; it is not of the bundle, and the next `audit render` clears it",
+        ".lock was left by a process that was killed",
+    ]
+    (out / ".lock").write_text("ssh-ed25519 AAAA")
+    assert left_behind(out) == ([], [*notes[:2], ".lock is no lock as audit writes it"])
+    (out / ".lock").write_text("")
+    assert left_behind(out) == ([], notes), "a full disk leaves it empty"
+    with hold(out):
+        assert left_behind(out) == ([], []), "a process writes"
+
+
+def audit_changes(made, place, *words):
+    """What a command changes in the bundle until it is killed, which it is when it begins to draw."""
+    out = place[0]
+    line = [out if word == "out" else word for word in words]
+    trial = out.parent / "trial"
+    shutil.copytree(out, trial)
+    whole = crash_case.audit(
+        *[trial if word == out else word for word in line], watched=trial, log=out.parent / "log"
+    ).changes
+    moment = whole.index("os.mkdir .next/tmp") + 1
+    ended = crash_case.audit(*line, watched=out, kill_at=moment, log=out.parent / "log")
+    assert ended.code == -signal.SIGKILL
+    return ended.changes
+
+
+def test_of_a_drawing_that_fails_nothing_is_left(place):
+    out, _ = place
+    (key_of(out) / "evidence.json").write_text("{}")
+    before = tree(out)
+    assert audit(place, *RENDER).code == 4
+    assert tree(out) == before
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(out)
+    assert tree(out) == before
+
+
+def interrupted(out):
+    with drawing(out) as draft:
+        draft.write("report.html", b"half")
+        assert draft.target("report.html").exists()
+        raise KeyboardInterrupt
+
+
+def sign(folder, out):
+    """Signs a bundle as `audit sign` does."""
+    pytest.importorskip("pyhanko", reason="pyhanko is an optional package")
+    key, word = signing_case.p12(folder / "key.p12"), folder / "word"
+    word.write_bytes(signing_case.PASSPHRASE)
+    ended = crash_case.audit("sign", out, "--key", key, "--passphrase-file", word, log=folder / "log")
+    assert (ended.code, ended.said) == (0, "")
+    assert (out / "manifest.json.p7s").is_file()
+
+
+def test_signatures_that_cannot_be_taken_off_stay(place):
+    out, home = place
+    sign(home, out)
+    with next(out.glob("evidence/*/*.parquet")).open("ab") as file:
+        file.write(b"x")
+    before = tree(out)
+    ended = audit(place, *RENDER, "--drop-signature")
+    assert (ended.code, ".parquet: holds" in ended.said) == (4, True), ended.said
+    assert tree(out) == before
+
+
+def test_signatures_are_taken_off_whole_or_not_at_all(place):
+    out, home = place
+    sign(home, out)
+    before, line = tree(out), [*RENDER, "--drop-signature"]
+    shutil.copytree(out, out.parent / "trial")
+    line[1] = out.parent / "trial"
+    changes = crash_case.audit(*line, watched=line[1], log=home / "log").changes
+    assert "os.remove manifest.json.p7s" in changes
+    after = tree(line[1])
+    assert "manifest.json.p7s" not in after
+    assert Bundle(line[1]).altered() == []
+    for moment in (changes.index("os.mkdir .drawn/tmp"), changes.index("os.remove manifest.json.p7s")):
+        shutil.rmtree(out)
+        shutil.copytree(place_of(before, out), out)
+        line[1] = out
+        assert crash_case.audit(*line, watched=out, kill_at=moment, log=home / "log").code == -signal.SIGKILL
+        if unfinished(out):
+            with pytest.raises(
+                BundleError, match="was cut off while it put its files in place; `audit render` ends it"
+            ):
+                Bundle(out).altered()
+        else:
+            assert Bundle(out).altered() == []
+            assert Bundle(out).manifest().signed is not None
+        ended = audit(place, *line)
+        assert (ended.code, ended.said) == (0, "")
+        assert tree(out) == after
+
+
+def place_of(files, out):
+    """The files of a tree in a folder of their own."""
+    folder = out.parent / "kept"
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, data in files.items():
+        if data is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+    return folder
+
+
+def test_a_run_that_was_cut_off_does_not_replace_what_was_signed_since(made, place):
+    out, home = place
+    audit_changes(made, place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    assert (out / ".next" / "manifest.json").is_file()
+    sign(home, out)
+    before = tree(out)
+    ended = audit(place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    assert (ended.code, "holds a bundle that A. Validator signed; name another folder" in ended.said) == (2, True)
+    assert tree(out) == before
+
+
+def test_a_bundle_to_hand_out_that_was_signed_is_not_replaced(place):
+    _, home = place
+    line = ("render", "out", "--format", "html", "--share", home / "shared")
+    assert audit(place, *line).code == 0
+    again = home / "shared" / ".next"
+    again.mkdir()
+    shutil.copy(home / "shared" / "manifest.json", again)  # as a command that was cut off leaves it
+    sign(home, home / "shared")
+    before = tree(home / "shared")
+    ended = audit(place, *line)
+    assert (ended.code, "holds a bundle that A. Validator signed; name a new folder" in ended.said) == (2, True)
+    assert tree(home / "shared") == before
+
+
+def nameless(number, answer):
+    """Becomes a user that has a number and no name."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
+        os.environ.pop(name, None)
+    os.setuid(number)
+    answer.send(_run_record(0.0)["user"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user without a name")
+def test_a_user_without_a_name_is_recorded_by_number():
+    number = next(n for n in range(54321, 60000) if n not in {entry.pw_uid for entry in pwd.getpwall()})
+    context = multiprocessing.get_context("forkserver")
+    theirs, ours = context.Pipe()
+    process = context.Process(target=nameless, args=(number, ours))
+    process.start()
+    ours.close()
+    assert theirs.recv() == str(number)
+    process.join()
+    assert process.exitcode == 0
