@@ -124,6 +124,27 @@ def test_a_whole_audit_uses_it(site: Path, spec: Path) -> None:
     assert "Base rate" in (out / "report.html").read_text("utf-8")
 
 
+def test_a_frozen_run_is_held_to_its_code(site: Path, spec: Path, tmp_path: Path) -> None:
+    """A lock names the package with the digest of its code; another line in it is refused before it is used."""
+    ours = Path(shutil.copytree(site, tmp_path / "site"))
+    here = Path(shutil.copytree(spec.parent, tmp_path / "audit", ignore=shutil.ignore_patterns("out"))) / spec.name
+    assert python(ours, "-m", "audit", "lock", str(here)).returncode == 0
+    lock = json.loads(here.with_suffix(".lock").read_text("utf-8"))
+    assert list(lock["plugins"]) == ["audit-plugin-example"]
+    assert lock["plugins"]["audit-plugin-example"]["version"] == lock["packages"]["audit-plugin-example"]
+    held = python(ours, "-m", "audit", "validate", "--frozen", str(here))
+    assert held.returncode == 0, held.stdout + held.stderr
+    method = ours / "audit_plugin_example" / "base_rate.py"
+    method.write_text(method.read_text("utf-8") + "\n# another line\n", encoding="utf-8")
+    for words in (("validate", "--frozen", str(here)), ("run", "--frozen", str(here), "-o", str(tmp_path / "out"))):
+        refused = python(ours, "-m", "audit", *words)
+        said = refused.stdout + refused.stderr
+        assert refused.returncode == 2, said
+        assert "spec.lock: plug-in audit-plugin-example: locked 1.0.0 (" in said, said
+        assert "install the locked one" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_its_kinds_are_offered_and_unknown_keys_are_refused(site: Path, spec: Path) -> None:
     listed = python(site, "-m", "audit", "list")
     assert listed.returncode == 0

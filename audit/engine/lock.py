@@ -98,7 +98,10 @@ def read_lock(loaded: Loaded) -> tuple[Lock, str]:
 
 
 def hold_spec(loaded: Loaded) -> str:
-    """The digest of the lock, once spec, files, versions and plug-ins are the locked ones; none of them is run before.
+    """The digest of the lock, once spec, files, versions and plug-ins are the locked ones.
+
+    Before that no file is opened as a model or as data, and nothing is computed. Installed plug-ins are imported:
+    without their settings a spec cannot be read.
 
     Raises:
         SpecError: there is no lock; or one sentence for each difference.
