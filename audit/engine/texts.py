@@ -61,12 +61,15 @@ class Texts:
         return {"narrative": told, "template": self.look.facts() if self.look else None}
 
     def notes(self) -> tuple[Note, ...]:
-        """A note for each text in which numbers were typed that no evidence stands behind."""
+        """A note for each text or template in which numbers were typed that no evidence stands behind."""
+        found = [(given.file, read(given.text).typed) for given in self.all]
+        if self.look is not None:
+            found += [(f"{self.look.folder}/{name}", typed) for name, typed in self.look.typed().items()]
         notes = []
-        for given in self.all:
-            typed = [f"{remark.text} (line {remark.line})" for remark in read(given.text).typed]
+        for file, remarks in found:
+            typed = [f"{remark.text} (line {remark.line})" for remark in remarks]
             if typed:
-                args: dict[str, JsonValue] = {"file": given.file, "count": len(typed), "numbers": list(typed[:LISTED])}
+                args: dict[str, JsonValue] = {"file": file, "count": len(typed), "numbers": list(typed[:LISTED])}
                 notes.append(Note(code="typed_numbers", severity="info", args=args))
         return tuple(notes)
 

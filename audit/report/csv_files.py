@@ -13,8 +13,8 @@ from audit.report.judged import judgements
 from audit.report.source import Source
 from audit.report.text import finite
 
-RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a cell begins with that a spreadsheet may compute."""
+RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
+"""What a cell begins with that a spreadsheet may compute; the full-width forms are read as the narrow ones by some."""
 
 REGISTER = (
     *("evidence", "metric", "data", "region", "by", "group", "outcome", "feature", "variant", "model"),
@@ -29,10 +29,8 @@ def harmless(value: Any) -> str:
         return ""
     if not isinstance(value, str | bytes) and finite(value) is not None:
         return repr(value.item()) if hasattr(value, "item") else str(value)
-    text = str(value)
-    if text.startswith(RISKY) and not _number(text):
-        return f"'{text}"
-    return text.replace("\x00", "")
+    text = str(value).replace("\x00", "")  # first: what it hides may be risky
+    return f"'{text}" if text.startswith(RISKY) and not _number(text) else text
 
 
 def table_csv(frame: pd.DataFrame) -> bytes:

@@ -134,3 +134,25 @@ def test_validate_reads_the_texts_too(audited, twice):
     answer = credit_case.command("validate", path)
     assert answer.returncode == 0
     assert "The author of S2.md typed 1 number by hand: 0.9 (line 1)." in answer.stdout
+
+
+def test_a_number_typed_in_a_template_is_a_finding_with_file_and_line(audited, twice):
+    path = twice[0][0].out.parent / "case" / "spec.yaml"
+    folder = path.parent / "brand"
+    folder.mkdir()
+    sections = "sections:\n  - {id: X1, title: Article 22, after: S1, file: note.j2}\n"
+    sections += '  - {id: X2, title: "AUC of 0.93", after: S1, file: note.j2}\n'
+    (folder / "template.yaml").write_text(f"name: Bank\nblocks: {{S7.start: note.j2}}\n{sections}")
+    (folder / "note.j2").write_text('<p>{{ metric("performance.auc") }}</p>\n<p>The AUC is 0.9.</p>\n')
+    spec = yaml.safe_load(path.read_text())
+    spec["report"] = {"formats": ["html"], "template": "brand"}
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    outcome = run(path, path.parent.parent / "out")
+    found = {f.args["file"]: f for f in outcome.findings if f.code == "typed_numbers"}
+    assert {name: f.args["numbers"] for name, f in found.items()} == {
+        "brand/note.j2": ["0.9 (line 2)"],
+        "brand/template.yaml": ["0.93 (line 5)"],
+    }
+    assert {f.severity for f in found.values()} == {"info"}
+    page = unescape((outcome.out / "report.html").read_text("utf-8"))
+    assert "The author of brand/note.j2 typed 1 number by hand: 0.9 (line 2)." in page

@@ -270,10 +270,18 @@ def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: P
         ("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("+a", "'+a"), ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
         ("\tx", "'\tx"), ("\rx", "'\rx"), ("-1.5", "-1.5"), ("+3e5", "+3e5"), (-1.5, "-1.5"), (0.1, "0.1"), (7, "7"),
         (None, ""), (float("nan"), ""), (True, "True"), ("a=b", "a=b"), ("", ""),
+        ("\0=1+1", "'=1+1"), ("\0\0@SUM(A1)", "'@SUM(A1)"), ("\0-1.5", "-1.5"), ("a\0b", "ab"),
+        ("\uff1d1+1", "'\uff1d1+1"), ("\uff0ba", "'\uff0ba"), ("\uff0da", "'\uff0da"), ("\0\uff20x", "'\uff20x"),
     ],
 )  # fmt: skip
 def test_no_cell_is_a_program_and_numbers_stay_numbers(value: Any, cell: str) -> None:
     assert harmless(value) == cell
+    head = (
+        table_csv(pd.DataFrame({value: ["x"]})).decode("utf-8").removesuffix("\r\nx\r\n")
+        if isinstance(value, str)
+        else cell
+    )
+    assert head.strip('"') == cell, "the name of a column too"
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4, unique=True), st.text(max_size=12))
