@@ -282,5 +282,10 @@ def changes(bundle):
     path.write_text(text.replace("run.seed", "run.beet"), encoding="utf-8")
 
 
+def deep_json(bundle):
+    """What no reader of JSON in Python gets to the end of."""
+    (bundle.root / "results.json").write_bytes(b"[" * 100_000)
+
+
 def key_twice(bundle):
     _replace(bundle, "results.json", '{\n  "audit": {', '{\n  "opinion": {"word": "unqualified"},\n  "audit": {')

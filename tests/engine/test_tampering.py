@@ -109,6 +109,7 @@ KINDS = {
     t.junit: ("findings.junit.xml: holds", "findings.junit.xml: *line *'FAIL: * drawn"),
     t.sarif: ("findings.sarif: holds", "findings.sarif: *line *'fail' drawn"),
     t.changes: ("changes.json: holds", "report.html: *line *beet*"),
+    t.deep_json: ("results.json: holds", "results.json: cannot be read: it is nested deeper than audit ever does"),
     t.key_twice: ("results.json: holds", "results.json: is spelt as audit never does"),
 }
 

@@ -3,6 +3,7 @@
 
 import gzip
 import io
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -139,14 +140,21 @@ def _noise(data: bytes) -> bytes:
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 FORMULA = "=cmd|' /C calc'!A0"
+PRINTED: dict[str, Any] = {
+    "report": {"formats": ["html", "pdf"]}, "data": {"protected": ["gender", "housing"]},
+    "methods": [{"kind": "performance"}, {"kind": "fairness"}],
+}  # fmt: skip
+"""The names stand in the PDF too, and in the tables inside it."""
+
 NAMES = cases(
     "names",
     {
-        what: (table(lambda f, text=text: f.assign(housing=f["housing"].replace("own", text))), "", SHOWN)
+        what: (table(lambda f, text=text: f.assign(housing=f["housing"].replace("own", text)),
+                     **PRINTED if os.environ.get("AUDIT_ACCEPT") else {}), "", SHOWN)
         for what, text in {
+            "a level that is a formula": FORMULA,
             "a level that is markup": SCRIPT,
             "a level that is a template": "{{ ''.__class__.__mro__[1].__subclasses__() }}{% include '/etc/passwd' %}",
-            "a level that is a formula": FORMULA,
             "a level that reads backwards": "\u202egpj.exe\u2066",
             "a level of control characters": "own\x1b[2J\x07\x08",
             "a level that closes a script of JSON": "</script><!--",

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -54,6 +55,15 @@ class Stage:
         """A file of the good audit."""
         return (self.folder / name).read_bytes()
 
+    def bundle(self, name: str) -> Path:
+        """A good bundle, in the folder of the spec, and where it is."""
+        return Path(shutil.copytree(self.folder.parent.parent / "bundle", self.folder / name))
+
+    @property
+    def hidden(self) -> bytes:
+        """The secret table, which whoever forges a bundle may know."""
+        return (self.outside / "secret.parquet").read_bytes()
+
     def link(self, name: str, target: Path | str) -> None:
         """Puts a link in the place of a file."""
         (self.folder / name).unlink(missing_ok=True)
@@ -76,6 +86,7 @@ class Case:
         codes: the exit codes that are right.
         says: what the messages must match.
         args: of the command line behind `run spec.yaml`.
+        command: the whole command line, where it is another.
     """
 
     kind: str
@@ -84,6 +95,12 @@ class Case:
     codes: frozenset[int] = REFUSED
     says: str = ""
     args: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The command line."""
+        return list(self.command) or ["run", "spec.yaml", "-o", "out", *self.args]
 
 
 SPEC: dict[str, Any] = {

@@ -11,6 +11,9 @@ from audit.confinement import ALLOW, ARGUMENTS, EQUAL, LOAD, MACHINES, NO_NEW_RI
 
 KILL_ALL = 0x80000000
 ACCESS, OPENED, NONBLOCK = 0x1, 0x20, 0o4000
+CHANGED = 0x2 | 0x4 | 0x40 | 0x80 | 0x100 | 0x200
+"""Written into, other rights, moved away, moved here, made, removed."""
+
 INTERNET = (2, 10)
 """The families of addresses of other machines, IPv4 and IPv6."""
 
@@ -18,12 +21,15 @@ KERNEL = sys.platform == "linux" and platform.machine() in MACHINES
 
 
 class Watch:
-    """Whether a file of a folder was opened or read, by whatever means."""
+    """Whether a file of a folder was opened, read, made, changed or removed, by whatever means."""
 
     def __init__(self, folder: Path) -> None:
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.descriptor = self.libc.inotify_init1(NONBLOCK)
-        if self.descriptor < 0 or self.libc.inotify_add_watch(self.descriptor, bytes(folder), ACCESS | OPENED) < 0:
+        if (
+            self.descriptor < 0
+            or self.libc.inotify_add_watch(self.descriptor, bytes(folder), ACCESS | OPENED | CHANGED) < 0
+        ):
             raise OSError(ctypes.get_errno(), "the folder cannot be watched")
 
     def events(self) -> list[str]:

@@ -15,6 +15,7 @@ import struct
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ from hostile_kernel import Watch, die_of_network
 
 WARM = [
     "audit.cli.main", "audit.cli.run", "audit.engine.run", "audit.engine.apart", "audit.models.scikit",
+    "audit.cli.verify", "audit.cli.render", "audit.cli.diff", "audit.engine.verify", "audit.report.html", "audit.report.diff",
     "pandas", "pyarrow.parquet", "sklearn.linear_model", "skops.io", "jinja2", "PIL.Image", "threadpoolctl",
 ]  # fmt: skip
 WATCHED = ("open", "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pickle.find_class",
-           "ctypes.dlopen", "shutil.", "os.remove", "os.rename", "os.symlink", "urllib.", "ftplib.", "webbrowser.")  # fmt: skip
+           "ctypes.dlopen", "shutil.", "os.remove", "os.rename", "os.symlink", "os.link", "os.mkdir", "os.rmdir", "os.truncate",
+           "os.chmod", "os.chown", "os.utime", "os.setxattr", "urllib.", "ftplib.", "webbrowser.")  # fmt: skip
+FOLDERS = {"os.remove": (1,), "os.rename": (2, 3), "os.symlink": (2,), "os.link": (2, 3), "os.mkdir": (2,), "os.rmdir": (1,),
+           "os.chmod": (2,), "os.chown": (3,), "os.utime": (3,), "shutil.rmtree": (1,)}  # fmt: skip
+"""Where an event says in which open folder its paths lie, in the order of the paths."""
+
 ROOM = 2**22
 SECONDS, MEMORY = 30, 6 * 2**30
 
@@ -35,21 +42,28 @@ class Log:
 
     def __init__(self) -> None:
         self.room = mmap.mmap(-1, ROOM)
-        self.at = 8
-        self.room[:8] = struct.pack("Q", 8)
+        self.room[:16] = struct.pack("QQ", 16, 0)
 
     def write(self, line: str) -> None:
         """Adds a line."""
         data = line.encode("utf-8", errors="replace")[:2000] + b"\n"
         (at,) = struct.unpack("Q", self.room[:8])
-        if at + len(data) < ROOM:
-            self.room[:8] = struct.pack("Q", at + len(data))
-            self.room[at : at + len(data)] = data
+        if at + len(data) >= ROOM:
+            self.room[8:16] = struct.pack("Q", 1 + self.lost)
+            return
+        self.room[:8] = struct.pack("Q", at + len(data))
+        self.room[at : at + len(data)] = data
+
+    @property
+    def lost(self) -> int:
+        """Lines for which there was no room."""
+        (lost,) = struct.unpack("Q", self.room[8:16])
+        return int(lost)
 
     def lines(self) -> list[str]:
         """All lines."""
         (at,) = struct.unpack("Q", self.room[:8])
-        return bytes(self.room[8:at]).decode("utf-8", errors="replace").splitlines()
+        return bytes(self.room[16:at]).decode("utf-8", errors="replace").splitlines()
 
 
 def run(case: dict[str, Any], watch: Watch) -> dict[str, Any]:
@@ -66,6 +80,7 @@ def run(case: dict[str, Any], watch: Watch) -> dict[str, Any]:
         "exit": os.waitstatus_to_exitcode(status),
         "said": said.read_text(encoding="utf-8", errors="replace"),
         "events": log.lines(),
+        "lost": log.lost,
         "secrets": watch.events(),
         "cpu": used.ru_utime + used.ru_stime,
         "memory": used.ru_maxrss * 1024,
@@ -86,14 +101,17 @@ def _be(case: dict[str, Any], log: Log, said: Path) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
-        main = importlib.import_module("audit.cli.main").main
+        main: Callable[[], Any] = importlib.import_module("audit.cli.main").main
+        if "code" in case:  # what the watch must see, and no audit does
+            content = compile(case["code"], "control", "exec")
+            main = lambda: exec(content, {"log": log})  # noqa: E731 - a control of ours
 
         def hook(event: str, args: tuple[Any, ...]) -> None:
             if event.startswith(WATCHED):
-                log.write(json.dumps([event, [str(value)[:300] for value in args[:3]]]))
+                log.write(json.dumps([event, told(event, args)]))
 
         sys.addaudithook(hook)
-        sys.argv = ["audit", *case["args"]]
+        sys.argv = ["audit", *case.get("args", ())]
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="replace", closefd=False)
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="replace", closefd=False)
         main()
@@ -107,6 +125,25 @@ def _be(case: dict[str, Any], log: Log, said: Path) -> None:
         os._exit(code)
 
 
+def told(event: str, args: tuple[Any, ...]) -> list[Any]:
+    """What the event is about, as plain data; a file that is open has no name, paths in open folders are made whole."""
+    if event == "subprocess.Popen":
+        given = args[1] if isinstance(args[1], list | tuple) else [args[1]]
+        return [plain(args[0]), [plain(word) for word in given[:6]]]
+    said = ["" if i == 0 and isinstance(value, int) else plain(value) for i, value in enumerate(args[:3])]
+    for i, place in enumerate(FOLDERS.get(event, ())):
+        folder = args[place] if len(args) > place else None
+        at = 1 if event == "os.symlink" else i
+        if isinstance(folder, int) and folder >= 0 and not said[at].startswith("/"):
+            said[at] = f"{Path(f'/proc/self/fd/{folder}').readlink()}/{said[at]}"
+    return said
+
+
+def plain(value: Any) -> str:
+    """A value of an event as text: bytes are paths too."""
+    return (os.fsdecode(value) if isinstance(value, bytes | os.PathLike) else str(value))[:300]
+
+
 def _main() -> None:
     listed, results = map(Path, sys.argv[1:])
     ctypes.CDLL(None)
@@ -117,7 +154,8 @@ def _main() -> None:
     watch = Watch(Path(given["outside"]))
     die_of_network()
     answers = [run(case, watch) for case in given["cases"]]
-    results.write_text(json.dumps(answers), encoding="utf-8")
+    controls = [run(control, watch) for control in given["controls"]]
+    results.write_text(json.dumps({"cases": answers, "controls": controls}), encoding="utf-8")
 
 
 if __name__ == "__main__":
