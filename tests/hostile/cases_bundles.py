@@ -269,7 +269,9 @@ def _listed() -> Iterator[tuple[str, Make, frozenset[int], str, tuple[tuple[str,
         ("waivers that are none", "manifest.json", lambda m: m["facts"].update(waivers=[{"finding": 7}])),
         ("a plan without tasks", "manifest.json", lambda m: m.update(plan={})),
     ):  # fmt: skip
-        mild = name == "manifest.json" and ("of nothing" in tries or "schema" in tries or "template" in tries)
+        mild = name != "evidence" and (
+            "of nothing" in tries or "schema" in tries or "template" in tries or "opinion" in tries
+        )
         codes, says = (
             (ALTERED | HARMLESS, "") if mild else (ALTERED, wrong)
         )  # what the report says nothing of is in no way
