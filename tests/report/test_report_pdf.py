@@ -1,8 +1,12 @@
 """The PDF report: archivable and accessible by a validator, closed to the world, honest where it is cut."""
 
+import json
+import mimetypes
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import page
@@ -83,19 +87,93 @@ def test_no_clock_and_no_folder(credit: Bundle) -> None:
     assert set(re.findall(rb"D:(\d{8})", data)) == {b"20261101"}
 
 
-def test_rendering_opens_no_socket_and_reads_only_its_own_files(credit: Bundle) -> None:
+PACKAGES = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), str(Path(__file__).resolve().parents[2])}
+SYSTEM = ("/usr/share/zoneinfo", "/usr/share/fonts", "/usr/share/fontconfig", "/etc/fonts", "/proc/self/")
+READ = tuple(f"{os.path.realpath(place)}/" for place in PACKAGES) + SYSTEM + tuple(mimetypes.knownfiles)
+"""Where drawing may read beside the bundle: packages, fonts, and what Python asks the system when it is imported."""
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+WATCHED = """
+import json, os, sys
+from pathlib import Path
+seen = []
+def hook(event, args):
+    if event == "open" and not isinstance(args[0], int):
+        seen.append([event, os.fsdecode(args[0]), args[2]])
+    elif event.startswith("socket."):
+        seen.append([event, str(args), 0])
+{first}
+sys.addaudithook(hook)
+{deed}
+print(json.dumps(seen))
+"""
+DRAWS = """
+from audit.bundle import Bundle
+from audit.report import render
+render(Bundle(Path(sys.argv[1])), ["pdf", "html"])
+"""
+
+
+def events(deed: str, bundle: Path, scratch: Path, first: str = "") -> list[tuple[str, str, int]]:
+    """What a process opens while it does something, not before; its temporary files lie in a folder."""
+    scratch.mkdir()
+    env = os.environ | {"TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        WATCHED.replace("{deed}", deed).replace("{first}", first),
+        str(bundle),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=env, cwd=scratch)
+    assert done.returncode == 0, done.stderr
+    return [(event, path, flags) for event, path, flags in json.loads(done.stdout)]
+
+
+def is_astray(event: tuple[str, str, int], bundle: Path, scratch: Path) -> bool:
+    """Whether drawing has no need of it."""
+    name, path, flags = event
+    if name != "open":
+        return True
+    real = os.path.realpath(scratch / path)
+    if any(real == str(place) or real.startswith(f"{place}/") for place in (bundle.resolve(), scratch.resolve())):
+        return False
+    if flags & WRITING:
+        return real != os.devnull
+    return not path.startswith("/proc/self/") and not real.startswith(READ) and real != os.devnull
+
+
+def test_rendering_opens_no_socket_and_reads_only_its_own_files(credit: Bundle, tmp_path: Path) -> None:
     """Hostile text asks for files and addresses in the spec, the names and the opinion; nothing is opened for it."""
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from audit.bundle import Bundle; from audit.report import render\n"
-        "import weasyprint\n"
-        "seen = []\n"
-        "sys.addaudithook(lambda e, a: seen.append((e, a)) if e.startswith('socket.') or (e == 'open' and 'passwd' in "
-        "str(a[0])) else None)\n"
-        "render(Bundle(Path(sys.argv[1])), ['pdf', 'html'])\n"
-        "assert not seen, seen\n"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(credit.root)], check=True, timeout=120)
+    scratch = tmp_path / "scratch"
+    found = events(DRAWS, credit.root, scratch, "import weasyprint")
+    assert [event for event in found if is_astray(event, credit.root, scratch)] == []
+    places = [path for _, path, _ in found]
+    for seen in ("results.json", "report.j2", "fonts.conf"):
+        assert any(seen in path for path in places), seen
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "open('/etc/passwd').close()",
+        "open(b'/etc/passwd').close()",
+        "os.close(os.open('/etc/passwd', os.O_RDONLY))",
+        "open(os.path.relpath('/etc/passwd')).close()",
+        "os.symlink('/etc/passwd', 'linked'); open('linked').close()",
+        "open(Path(sys.argv[1]).parent / 'beside.txt', 'w').close()",
+        "open(str(Path(sys.argv[1])) + '-not', 'w').close()",
+        "\ntry:\n    open(Path(json.__file__).parent / 'no-such-folder' / 'x', 'w')\nexcept OSError:\n    pass",
+        "import socket; socket.socket().close()",
+    ],
+)
+def test_the_watch_over_files_sees_what_is_wrong(deed: str, tmp_path: Path) -> None:
+    """The negative control: what drawing never does, each alone."""
+    bundle, scratch = tmp_path / "bundle", tmp_path / "scratch"
+    bundle.mkdir()
+    assert any(is_astray(event, bundle, scratch) for event in events(deed, bundle, scratch))
 
 
 def test_the_fetcher_refuses_every_address() -> None:

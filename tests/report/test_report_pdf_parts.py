@@ -3,8 +3,10 @@
 import contextlib
 import gc
 import hashlib
+import html
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,11 @@ from audit.report import pdf as writer
 from audit.report.blocks import Grid
 from audit.report.csv_files import RISKY, harmless, table_csv
 from audit.report.finish import attached
-from audit.report.html import asset, paged_style
+from audit.report.html import asset, paged_html, paged_style
 from audit.report.parts import parts
 from audit.report.press import Press, Setting
 from audit.report.source import Source
+from audit.report.text import drawable
 from audit.report.view import build
 from audit.report.xmp import NAMESPACE, PROPERTIES
 from audit.resources import folder
@@ -59,9 +62,9 @@ def long() -> bytes:
 
 def tree(weights: list[list[int]]) -> Any:
     """A report with portions of sections of so many paragraphs."""
-    html = ET.Element("html")
-    ET.SubElement(html, "head")
-    body = ET.SubElement(html, "body")
+    whole = ET.Element("html")
+    ET.SubElement(whole, "head")
+    body = ET.SubElement(whole, "body")
     ET.SubElement(body, "header", {"class": "cover", "data-report": "R"}).text = "front"
     main = ET.SubElement(body, "main")
     for p, sections in enumerate(weights):
@@ -71,7 +74,7 @@ def tree(weights: list[list[int]]) -> Any:
             ET.SubElement(section, "h2").text = f"{p}.{s}"
             for i in range(size):
                 ET.SubElement(section, "p").text = f"{p}.{s}.{i}"
-    return html
+    return whole
 
 
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=5), min_size=1, max_size=5), st.integers(3, 40))
@@ -89,8 +92,8 @@ def test_parts_hold_everything_once_and_in_order(weights: list[list[int]], size:
 
 
 def test_a_report_of_one_piece_is_all_front() -> None:
-    html = ET.fromstring("<html><head/><body><p>x</p></body></html>")
-    assert [(part.front, part.tree is html) for part in parts(html)] == [(True, True)]
+    whole = ET.fromstring("<html><head/><body><p>x</p></body></html>")
+    assert [(part.front, part.tree is whole) for part in parts(whole)] == [(True, True)]
 
 
 # Printing
@@ -154,6 +157,26 @@ def test_every_marked_piece_has_its_element(long: bytes) -> None:
         pieces = re.findall(rb"/MCID (\d+)", sheet["/Contents"][0].get_object().data)
         held = owners[sheet["/StructParents"]]
         assert all(held[int(piece)].get_object()["/Type"] == "/StructElem" for piece in pieces)
+
+
+def test_a_figure_is_read_out_with_the_title_of_its_drawing(credit: tuple[Bundle, bytes], long: bytes) -> None:
+    """The titles are taken from the HTML by another reader than the one that prints it."""
+
+    def told(data: bytes) -> list[str]:
+        figures = [element for element in _structure(read(data)) if element["/S"] == "/Figure"]
+        return sorted(" ".join(str(figure["/Alt"]).split()) for figure in figures)
+
+    assert told(long) == sorted(f"Figure of page {i}: ten bars." for i in range(1, 7))
+    bundle, data = credit
+    source = Source(bundle, paged=True, shown=drawable())
+    source = replace(source, files=tuple(attached(source)))
+    drawings = re.findall(r"<svg\b.*?</svg>", paged_html(build(source), drawable(), ""), re.DOTALL)
+    titles = [re.findall(r"<title[^>]*>(.*?)</title>", drawing, re.DOTALL) for drawing in drawings]
+    assert {len(found) for found in titles} == {1}
+    expected = sorted(" ".join(html.unescape(found[0]).split()) for found in titles)
+    assert told(data) == expected
+    assert len(expected) > 3
+    assert min(map(len, expected)) > 20, "a title says what there is to see"
 
 
 def _structure(reader: PdfFileReader) -> Any:
