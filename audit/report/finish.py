@@ -9,14 +9,13 @@ from audit.report.blocks import Report
 from audit.report.csv_files import register_csv, table_csv
 from audit.report.press import Press
 from audit.report.source import Attached, Source
-from audit.report.tables import PRINTED_ROWS
 from audit.report.topics import ROWS_ONLY
 from audit.report.xmp import Variant, packet
 
 EPOCH = "1980-01-01"
 """The date of attached files where the audit states none: the format wants one, and the clock is no input."""
 
-PERSON = frozenset({"instance", "picture", "id"})
+PERSON = frozenset({"instance", "instances", "picture", "id", "row", "reference", "neighbour"})
 """Columns that say whose row it is; a table with one of them has a row per person."""
 
 LARGEST = 100_000
@@ -24,7 +23,7 @@ LARGEST = 100_000
 
 
 def attached(source: Source) -> list[Attached]:
-    """The spec, the results, the register and the tables that paper cuts; sorted by name, as a name tree must be.
+    """The spec, the results, the register and the tables of aggregates; sorted by name, as a name tree must be.
 
     Tables with a row per person stay in the bundle: a report shows aggregates.
     """
@@ -43,10 +42,10 @@ def attached(source: Source) -> list[Attached]:
 
 
 def _tables(source: Source, day: str) -> Iterator[Attached]:
-    """The tables of aggregates that are longer than what is printed of them."""
+    """The tables of aggregates, whole and with all digits; what is empty, or too long for a reader, is none of them."""
     for record in source.records:
         for table in record.tables:
-            if table.name in ROWS_ONLY or not PRINTED_ROWS < table.rows <= LARGEST:
+            if table.name in ROWS_ONLY or not 0 < table.rows <= LARGEST:
                 continue
             frame = source.table(record, table.name)
             if frame is not None and not PERSON & set(frame.columns):
