@@ -37,10 +37,11 @@ test: setup  ## the tests, in under 10 minutes on 2 cores
 
 accept: setup  ## every costly check at its full count; writes docs/acceptance.md
 	@scripts/browser-tools
-	$(BIN)/python tests/accept.py
+	$(BIN)/python tests/accept.py -n 2 --dist loadfile
 
 bench: setup  ## what audits cost, and our searches beside other libraries' (an hour; goes on where it was)
 	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/report.py
 	$(BIN)/python tests/bench/search.py
 
 study: setup  ## the comparison with the papers' figures; writes docs/studies/

@@ -22,6 +22,11 @@ Run: `{command}`, outcome: {outcome}
 | check | figure | setting |
 |---|---|---|
 """
+OTHER = ("SKIPPED", "XFAIL", "FAILED", "ERROR")
+MISSING = """
+## What did not pass, or was not run
+
+"""
 
 
 def main() -> int:
@@ -32,10 +37,12 @@ def main() -> int:
         env = {**os.environ, "AUDIT_ACCEPT": "1", "AUDIT_FIGURES": str(figures)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]
         with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
-            last = ""
+            last, other = "", []
             for line in process.stdout or ():
                 sys.stdout.write(line)
                 last = line.strip() or last
+                if line.startswith(OTHER):
+                    other.append(line.strip())
         rows = [json.loads(line) for line in figures.read_text(encoding="utf-8").splitlines()]
     head = HEAD.format(
         cores=os.cpu_count(),
@@ -47,6 +54,7 @@ def main() -> int:
         command=" ".join(["python tests/accept.py", *sys.argv[1:]]),
     )
     body = "".join(f"| {row['what']} | {row['value']} | {row['setting']} |\n" for row in rows)
+    body += MISSING + "".join(f"* `{line}`\n" for line in other or ["nothing"])
     (ROOT / "docs" / "acceptance.md").write_text(head + body, encoding="utf-8")
     return process.returncode
 

@@ -1,10 +1,14 @@
-"""A report of any length: each page a heading, a paragraph, a table of 22 rows and 6 columns, and a figure."""
+"""Reports of any length, printed in a process of their own: what that costs.
+
+Each page is a heading, a paragraph, a table of 22 rows and 6 columns, and a figure.
+"""
 
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 FIGURE = (
@@ -55,7 +59,8 @@ def printed(how: str, pages: int, size: int | None = None) -> dict[str, Any]:
     """CPU seconds, peak memory in MB, bytes and digest of one printing, measured in a process of its own.
 
     Args:
-        how: `ours`, or `plain` for WeasyPrint's own untagged PDF of the same HTML and style.
+        how: `ours`; `plain` for WeasyPrint's own untagged PDF of the same HTML and style; `bundle` for the whole way
+            from a bundle with so many numbers, pages apart, in its register.
         size: elements of a part, for `ours`.
     """
     command = [sys.executable, "-W", "ignore", __file__, how, str(pages), str(size or "")]
@@ -77,15 +82,21 @@ def peak_memory() -> float:
 def _measure(how: str, pages: int, size: str) -> dict[str, Any]:
     from hashlib import sha256
 
+    sys.path.insert(0, str(Path(__file__).parent / "report"))
+    from odd_case import register_case
+
     from audit.report import pdf
     from audit.report.html import paged_style
     from audit.report.parts import PART
 
-    markup = long_html(pages)
+    markup = "" if how == "bundle" else long_html(pages)
     weasyprint = pdf._weasyprint()
-    with pdf._bundled_fonts():
+    with pdf._bundled_fonts(), TemporaryDirectory() as folder:
+        bundle = register_case(Path(folder), pages) if how == "bundle" else None
         start = time.process_time()
-        if how == "plain":
+        if bundle is not None:
+            content = pdf.pdf(bundle)
+        elif how == "plain":
             page = weasyprint.HTML(string=markup, base_url=pdf.BASE, url_fetcher=pdf.deny_all())
             style = [weasyprint.CSS(string=paged_style(), base_url=pdf.BASE, url_fetcher=pdf.deny_all())]
             content = page.write_pdf(stylesheets=style)

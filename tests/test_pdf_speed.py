@@ -28,6 +28,15 @@ def test_tags_cost_little_beside_weasyprint_untagged(figure: Callable[..., None]
     assert ours["bytes"] < 2 * plain["bytes"]
 
 
+@pytest.mark.skipif(not ACCEPT, reason="CPU times of two printings: AUDIT_ACCEPT asks for them")
+def test_a_register_of_4000_numbers_does_not_dominate(figure: Callable[..., None]) -> None:
+    """300 of them are printed, all of them attached."""
+    long, short = printed("bundle", 4000), printed("bundle", 300)
+    ratio = long["seconds"] / short["seconds"]
+    figure("a report with 4,000 numbers over one with 300, CPU", f"{ratio:.2f}", "at most 1.5")
+    assert ratio <= 1.5
+
+
 @pytest.mark.skipif(not ACCEPT, reason="a report of 1,000 pages takes two minutes: AUDIT_ACCEPT asks for it")
 def test_memory_does_not_grow_with_the_boxes(figure: Callable[..., None]) -> None:
     long = printed("ours", 1000)

@@ -176,3 +176,10 @@ def _bundle(
         )
     )
     return bundle
+
+
+def register_case(root: Path, numbers: int) -> Bundle:
+    """A bundle with so many numbers; two are judged, where there are as many."""
+    metrics = tuple(Metric(name=f"m{i:04d}", value=i / 4000, low=i / 4000, high=i / 4000, n=9) for i in range(numbers))
+    gates = (Gate(metric="odd.m3990", at_least=1.5), Gate(metric="odd.m3991", at_least=0.1)) if numbers > 3991 else ()
+    return _bundle(root, {"odd": ("odd", Result(metrics=metrics))}, gates, _facts("x"))
