@@ -91,11 +91,14 @@ KINDS = {
     t.seed: ("manifest.json: seed does not follow from the spec, in seed: 99 here, 3 there", ID),
     t.plan_setting: (
         "manifest.json: task flex of the plan does not follow *min_change: 0.5 here",
-        "",
+        "manifest.json: task flex of the plan does not follow *min_change: 0.5 here",
     ),
-    t.as_of: ("manifest.json: as_of is 2025-01-01, its facts say 2026-11-01", ""),
+    t.as_of: (
+        "manifest.json: as_of is 2025-01-01, its facts say 2026-11-01",
+        "manifest.json: as_of is 2025-01-01, its facts say 2026-11-01",
+    ),
     t.file_added: ("evidence/note.txt: not recorded in the manifest", ID),
-    t.file_renamed: ("findings.sarif: recorded*findings.old holds these bytes, so it was renamed", ""),
+    t.file_renamed: ("findings.sarif: recorded*findings.old holds these bytes, so it was renamed", ID),
     t.symlink: ("results.json: is a symbolic link", "results.json: is a symbolic link"),
     t.opinion_word: ("results.json: holds", "results.json: the opinion 'unqualified' is issued; the findings support"),
     t.opinion_text: ("results.json: holds", "report.html: *line *'All is well.' drawn"),
@@ -133,6 +136,8 @@ def told(problems, words):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_tampering_is_caught_and_named(bundles, kind):
     plain, forged = KINDS[kind]
+    assert plain
+    assert forged != "", "any sentence would do"
     bundle = bundles["plain"]
     kind(bundle)
     problems = verify(bundle, quick=True).problems
