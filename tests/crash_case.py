@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
@@ -174,3 +175,12 @@ def _watch(folder: str, kill_at: int | None, changes: Path) -> None:
 def hidden(out: Path) -> list[str]:
     """What of a bundle is not meant to stay."""
     return sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.name.startswith(".") or p.suffix == ".tmp")
+
+
+def small_disk(folder: Path, size: int) -> bool:
+    """Mounts a disk of so many bytes; whether this machine lets us."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    return done.returncode == 0

@@ -1,5 +1,6 @@
 """With what an audit was run."""
 
+import getpass
 import os
 import re
 import subprocess
@@ -86,3 +87,11 @@ def _small(path: Path) -> str:
 def _packed(git: Path, name: str) -> str:
     lines = (line.split(" ") for line in _small(git / "packed-refs").splitlines())
     return next((words[0] for words in lines if words[1:] == [name]), "")
+
+
+def user() -> str:
+    """Who runs it; by number where no name goes with that, as in a container that was given another user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError as of Python 3.13
+        return str(os.getuid())

@@ -1,7 +1,5 @@
 """`audit run`: from a spec to a bundle."""
 
-import getpass
-import os
 import platform
 import socket
 import time
@@ -34,7 +32,7 @@ from audit.engine.files import said
 from audit.engine.load import Loading, load_inputs
 from audit.engine.lock import hold_inputs, hold_spec
 from audit.engine.progress import Progress, Quiet
-from audit.engine.provenance import package_version, package_versions, repository, system
+from audit.engine.provenance import package_version, package_versions, repository, system, user
 from audit.engine.pseudonyms import PseudonymKey
 from audit.engine.schedule import Schedule, submit_to
 from audit.engine.texts import Texts, read_texts
@@ -355,14 +353,6 @@ def _manifest(loaded: Loaded, loading: Loading, plan: Plan, told: dict[str, Any]
     )
 
 
-def _user() -> str:
-    """Who runs it; by number where no name goes with that, as in a container that was given another user."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # OSError as of Python 3.13
-        return str(os.getuid())
-
-
 def _run_record(begun: float) -> dict[str, Any]:
     """Times, host and user: for whoever ran it, in no digest and on no page."""
     return {
@@ -370,7 +360,7 @@ def _run_record(begun: float) -> dict[str, Any]:
         "seconds": round(time.time() - begun, 3),
         "cpu_seconds": round(time.process_time(), 3),
         "host": socket.gethostname(),
-        "user": _user(),
+        "user": user(),
         "machine": platform.platform(),
         "numpy": np.__version__,
     }

@@ -175,21 +175,12 @@ def test_one_process_is_killed_alone_and_the_others_end(case, tmp_path, victim):
     assert credit_case.contents(out) == new
 
 
-def small_disk(folder, size):
-    """Mounts a disk of so many bytes; whether this machine lets us."""
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
-    )
-    return done.returncode == 0
-
-
 @pytest.mark.skipif(not ROOT, reason="only root may mount a small disk")
 def test_a_full_disk_is_one_message_and_the_older_bundle_stays(case, tmp_path, figure):
     spec, first, old, new = case
     disk = tmp_path / "disk"
     size = sum(-(-path.stat().st_size // 4096) * 4096 for path in first.rglob("*") if path.is_file())
-    if not small_disk(disk, 4 * size):
+    if not crash_case.small_disk(disk, 4 * size):
         pytest.skip("this machine lets nobody mount a disk")
     try:
         out = disk / "out"
@@ -216,37 +207,6 @@ def test_a_full_disk_is_one_message_and_the_older_bundle_stays(case, tmp_path, f
             assert (done.code, done.said) == (0, ""), share
             assert credit_case.contents(out) == new
         figure("full disks, at moments of a run", len(shares), "exit 3, one message, older bundle whole, goes on")
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
-
-
-@pytest.mark.skipif(not ROOT, reason="only root may mount a disk")
-def test_a_disk_that_is_read_only_is_one_message_before_the_work(case, tmp_path):
-    spec, first, old, _ = case
-    disk = tmp_path / "disk"
-    if not small_disk(disk, 64 * 2**20):
-        pytest.skip("this machine lets nobody mount a disk")
-    try:
-        out, new = disk / "out", disk / "new" / "out"
-        shutil.copytree(first, out)
-        shutil.copytree(spec.parent, disk / "case")
-        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        whole = credit_case.contents(disk)
-        for words, place in (
-            (("run", spec, "-q", *OTHER, "-o", out), out),
-            (("run", spec, "-q", "-o", new), new),
-            (("render", out), out),
-            (("lock", disk / "case" / spec.name), disk / "case" / "spec.lock"),
-        ):
-            ended = crash_case.audit(*words, log=tmp_path / "log")
-            assert ended.code == 3, ended.said
-            (said,) = ended.said.splitlines()
-            refused = "cannot be written: the file system is read-only; name a folder that you may write into"
-            assert said == f"{place}: {refused}"
-        checked = crash_case.audit("verify", out, log=tmp_path / "log")
-        assert (checked.code, checked.said) == (0, "")
-        assert credit_case.contents(disk) == whole
-        assert visible(out) == old
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
 

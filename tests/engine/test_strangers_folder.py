@@ -1,63 +1,28 @@
 """A folder that comes from somebody else, or that a killed command left: what a command that writes into it touches."""
 
 import json
-import multiprocessing
 import os
-import pwd
 import shutil
-import signal
 import socket
 
-import crash_case
-import credit_case
+import folder_case
 import pytest
-import signing_case
+from folder_case import RENDER, audit, kill_while_it_draws, tree
 
 from audit.bundle import Bundle
-from audit.core.errors import BundleError
 from audit.disk import hold
-from audit.draft import DRAWN, Draft, drawing, left_behind, unfinished
-from audit.engine.run import _run_record
+from audit.draft import DRAWN, Draft, drawing, left_behind
 from audit.engine.verify import verify
-
-SPEC = credit_case.SPEC | {"counterfactuals": {}, "regions": [], "methods": [{"kind": "performance"}]}
-RENDER = ("render", "out", "--format", "html")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A small audit: its spec, and its bundle."""
-    folder = tmp_path_factory.mktemp("stranger")
-    spec = credit_case.make(folder / "case", n=60, spec=SPEC)
-    ended = crash_case.audit("run", spec, "-o", folder / "out", "-q", log=folder / "log")
-    assert (ended.code, ended.said) == (0, "")
-    return spec, folder / "out"
+    return folder_case.make(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
 def place(made, tmp_path):
-    """A copy of the bundle, beside a folder of the reader's own."""
-    out, home = tmp_path / "out", tmp_path / "home"
-    shutil.copytree(made[1], out)
-    (home / "deep").mkdir(parents=True)
-    for name in ("thesis.txt", "results.json", ".hidden", "deep/notes.txt"):
-        (home / name).write_text(f"mine: {name}")
-    return out, home
-
-
-def audit(place, *words):
-    """`audit` where `out` is the bundle."""
-    out = place[0]
-    return crash_case.audit(*[out if word == "out" else word for word in words], log=out.parent / "log")
-
-
-def tree(folder):
-    """All that lies below a folder, with what it holds or leads to."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        held = path.read_bytes() if path.is_file() and not path.is_symlink() else None
-        found[path.relative_to(folder).as_posix()] = path.readlink() if path.is_symlink() else held
-    return found
+    return folder_case.copy(made[1], tmp_path)
 
 
 def key_of(out):
@@ -230,7 +195,7 @@ def test_verify_names_what_leads_elsewhere(place):
 
 def test_what_an_honest_command_left_is_a_note_and_no_fault(made, place):
     out, _ = place
-    counted = audit_changes(made, place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    counted = kill_while_it_draws(place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
     assert counted[-1] == "os.mkdir .next/tmp"
     (out / DRAWN).mkdir()
     found = verify(Bundle(out), quick=True)
@@ -249,21 +214,6 @@ def test_what_an_honest_command_left_is_a_note_and_no_fault(made, place):
         assert left_behind(out) == ([], []), "a process writes"
 
 
-def audit_changes(made, place, *words):
-    """What a command changes in the bundle until it is killed, which it is when it begins to draw."""
-    out = place[0]
-    line = [out if word == "out" else word for word in words]
-    trial = out.parent / "trial"
-    shutil.copytree(out, trial)
-    whole = crash_case.audit(
-        *[trial if word == out else word for word in line], watched=trial, log=out.parent / "log"
-    ).changes
-    moment = whole.index("os.mkdir .next/tmp") + 1
-    ended = crash_case.audit(*line, watched=out, kill_at=moment, log=out.parent / "log")
-    assert ended.code == -signal.SIGKILL
-    return ended.changes
-
-
 def test_of_a_drawing_that_fails_nothing_is_left(place):
     out, _ = place
     (key_of(out) / "evidence.json").write_text("{}")
@@ -280,110 +230,3 @@ def interrupted(out):
         draft.write("report.html", b"half")
         assert draft.target("report.html").exists()
         raise KeyboardInterrupt
-
-
-def sign(folder, out):
-    """Signs a bundle as `audit sign` does."""
-    pytest.importorskip("pyhanko", reason="pyhanko is an optional package")
-    key, word = signing_case.p12(folder / "key.p12"), folder / "word"
-    word.write_bytes(signing_case.PASSPHRASE)
-    ended = crash_case.audit("sign", out, "--key", key, "--passphrase-file", word, log=folder / "log")
-    assert (ended.code, ended.said) == (0, "")
-    assert (out / "manifest.json.p7s").is_file()
-
-
-def test_signatures_that_cannot_be_taken_off_stay(place):
-    out, home = place
-    sign(home, out)
-    with next(out.glob("evidence/*/*.parquet")).open("ab") as file:
-        file.write(b"x")
-    before = tree(out)
-    ended = audit(place, *RENDER, "--drop-signature")
-    assert (ended.code, ".parquet: holds" in ended.said) == (4, True), ended.said
-    assert tree(out) == before
-
-
-def test_signatures_are_taken_off_whole_or_not_at_all(place):
-    out, home = place
-    sign(home, out)
-    before, line = tree(out), [*RENDER, "--drop-signature"]
-    shutil.copytree(out, out.parent / "trial")
-    line[1] = out.parent / "trial"
-    changes = crash_case.audit(*line, watched=line[1], log=home / "log").changes
-    assert "os.remove manifest.json.p7s" in changes
-    after = tree(line[1])
-    assert "manifest.json.p7s" not in after
-    assert Bundle(line[1]).altered() == []
-    for moment in (changes.index("os.mkdir .drawn/tmp"), changes.index("os.remove manifest.json.p7s")):
-        shutil.rmtree(out)
-        shutil.copytree(place_of(before, out), out)
-        line[1] = out
-        assert crash_case.audit(*line, watched=out, kill_at=moment, log=home / "log").code == -signal.SIGKILL
-        if unfinished(out):
-            with pytest.raises(
-                BundleError, match="was cut off while it put its files in place; `audit render` ends it"
-            ):
-                Bundle(out).altered()
-        else:
-            assert Bundle(out).altered() == []
-            assert Bundle(out).manifest().signed is not None
-        ended = audit(place, *line)
-        assert (ended.code, ended.said) == (0, "")
-        assert tree(out) == after
-
-
-def place_of(files, out):
-    """The files of a tree in a folder of their own."""
-    folder = out.parent / "kept"
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, data in files.items():
-        if data is not None:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
-    return folder
-
-
-def test_a_run_that_was_cut_off_does_not_replace_what_was_signed_since(made, place):
-    out, home = place
-    audit_changes(made, place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
-    assert (out / ".next" / "manifest.json").is_file()
-    sign(home, out)
-    before = tree(out)
-    ended = audit(place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
-    assert (ended.code, "holds a bundle that A. Validator signed; name another folder" in ended.said) == (2, True)
-    assert tree(out) == before
-
-
-def test_a_bundle_to_hand_out_that_was_signed_is_not_replaced(place):
-    _, home = place
-    line = ("render", "out", "--format", "html", "--share", home / "shared")
-    assert audit(place, *line).code == 0
-    again = home / "shared" / ".next"
-    again.mkdir()
-    shutil.copy(home / "shared" / "manifest.json", again)  # as a command that was cut off leaves it
-    sign(home, home / "shared")
-    before = tree(home / "shared")
-    ended = audit(place, *line)
-    assert (ended.code, "holds a bundle that A. Validator signed; name a new folder" in ended.said) == (2, True)
-    assert tree(home / "shared") == before
-
-
-def nameless(number, answer):
-    """Becomes a user that has a number and no name."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
-        os.environ.pop(name, None)
-    os.setuid(number)
-    answer.send(_run_record(0.0)["user"])
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user without a name")
-def test_a_user_without_a_name_is_recorded_by_number():
-    number = next(n for n in range(54321, 60000) if n not in {entry.pw_uid for entry in pwd.getpwall()})
-    context = multiprocessing.get_context("forkserver")
-    theirs, ours = context.Pipe()
-    process = context.Process(target=nameless, args=(number, ours))
-    process.start()
-    ours.close()
-    assert theirs.recv() == str(number)
-    process.join()
-    assert process.exitcode == 0
