@@ -22,6 +22,9 @@ DIFF, DIFF_PAGE, SHARE = (
 )
 RUN, AGAINST = ("run", "spec.yaml", "-o", "out"), ("run", "spec.yaml", "-o", "out-new", "--against", "out")
 DEEP = b"[" * 100_000
+Listed = tuple[str, Callable[[Stage], None], frozenset[int], str, tuple[tuple[str, ...], ...]]
+"""What it tries, what makes it, exit codes, message, and the commands that meet it."""
+
 Make = Callable[[Stage], None]
 
 
@@ -181,78 +184,50 @@ def _pictured(content: Any) -> None:
     )
 
 
-def _listed() -> Iterator[tuple[str, Make, frozenset[int], str, tuple[tuple[str, ...], ...]]]:
-    """What it tries, what makes it, exit codes, message, and the commands that meet it."""
-    look, out = (VERIFY, RENDER, DIFF), r"leads out of the bundle|lies outside its folder"
-    link = "is a (symbolic )?link"
-    yield (
-        "a table that leads out by ..",
-        table_at("HOME/../../../../outside/secret.parquet"),
-        ALTERED,
-        out,
-        (*look, SHARE),
-    )
-    yield "a table by its whole path", table_at("OUTSIDE/secret.parquet"), ALTERED, out, look
-    yield "a table of another folder", table_at("results.json"), ALTERED, out, (VERIFY, RENDER)
-    yield "a table that is a link", linked("HOME/roc.parquet", "OUTSIDE/secret.parquet"), ALTERED, link, (*look, SHARE)
-    yield "a folder of evidence that is a link", linked("HOME", "OUTSIDE"), ALTERED, f"{link}|missing", look
-    yield "all evidence is a link", linked("evidence", "OUTSIDE"), ALTERED, f"{link}|missing", (*look, RUN)
-    yield (
-        "a key that leads out",
-        edited("results.json", lambda r: _entry(r, key="../../outside")),
-        ALTERED,
-        "a key is a digest",
-        look,
-    )
-    yield "a picture that leads out", edited("evidence", _pictured), ALTERED, out, (VERIFY, RENDER)
-    yield "results that are a link", linked("results.json", "OUTSIDE/secret.md"), ALTERED, link, look
-    yield "a manifest that is a link", linked("manifest.json", "OUTSIDE/secret.md", digests=False), ALTERED, link, look
-    yield "changes that are a link", linked("changes.json", "OUTSIDE/secret.md"), ALTERED, link, (VERIFY, RENDER)
-    yield (
-        "a page that is a link is drawn over a file",
-        linked("report.html", "OUTSIDE/secret.md"),
-        HARMLESS,
-        "",
-        (RENDER,),
-    )
-    yield "a PDF that is a link", linked("report.pdf", "OUTSIDE/secret.md"), ALTERED, link, (VERIFY,)
-    yield "results that are a pipe", forged(pipe), ALTERED, "results.json", look
-    yield (
-        "a spec that lies elsewhere",
-        edited("manifest.json", lambda m: m.update(spec_name="../../outside/spec.yaml")),
-        ALTERED,
-        "spec_name",
-        (VERIFY, ("verify", "--quick", "out", "--rerun", ".")),
-    )
-    yield "clears a folder that a link leads to", linked(".drawn", "OUTSIDE"), ALTERED, "is a link", (RENDER,)
-    yield "clears another folder that a link leads to", linked(".next", "OUTSIDE"), ALTERED, "is a link", (RENDER, RUN)
-    yield "clears old evidence behind a link", linked(".next/evidence", "OUTSIDE"), ALTERED, "is a link", (RUN,)
-    yield "a lock that is a link to a file", linked(".lock", "OUTSIDE/secret.md"), ALTERED, "is a link", (RENDER, RUN)
-    yield (
-        "a plan to remove a file elsewhere",
-        plan(gone=["OUTSIDE/secret.md", "../../outside/secret.md"], keys=None),
-        ALTERED,
-        "would remove",
-        (RENDER,),
-    )
-    yield "a plan that is no plan", plan(gone=7, keys={}), ALTERED, "not as audit writes it", (RENDER, RUN)
+# fmt: off
+LOOK, OUT, LINK = (VERIFY, RENDER, DIFF), r"leads out of the bundle|lies outside its folder", "is a (symbolic )?link"
+WRONG = r"(results|manifest|evidence|changes)\.json"
+BOMB = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}' if i else 'lol'] * 10)}]\n" for i in range(12))
+LISTED: list[Listed] = [
+    ("a table that leads out by ..", table_at("HOME/../../../../outside/secret.parquet"), ALTERED, OUT, (*LOOK, SHARE)),
+    ("a table by its whole path", table_at("OUTSIDE/secret.parquet"), ALTERED, OUT, LOOK),
+    ("a table of another folder", table_at("results.json"), ALTERED, OUT, (VERIFY, RENDER)),
+    ("a table that is a link", linked("HOME/roc.parquet", "OUTSIDE/secret.parquet"), ALTERED, LINK, (*LOOK, SHARE)),
+    ("a folder of evidence that is a link", linked("HOME", "OUTSIDE"), ALTERED, f"{LINK}|missing", LOOK),
+    ("all evidence is a link", linked("evidence", "OUTSIDE"), ALTERED, f"{LINK}|missing", (*LOOK, RUN)),
+    ("a key that leads out", edited("results.json", lambda r: _entry(r, key="../../outside")), ALTERED, "a key is a digest", LOOK),
+    ("a picture that leads out", edited("evidence", _pictured), ALTERED, OUT, (VERIFY, RENDER)),
+    ("results that are a link", linked("results.json", "OUTSIDE/secret.md"), ALTERED, LINK, LOOK),
+    ("a manifest that is a link", linked("manifest.json", "OUTSIDE/secret.md", digests=False), ALTERED, LINK, LOOK),
+    ("changes that are a link", linked("changes.json", "OUTSIDE/secret.md"), ALTERED, LINK, (VERIFY, RENDER)),
+    ("a page that is a link is drawn over a file", linked("report.html", "OUTSIDE/secret.md"), HARMLESS, "", (RENDER,)),
+    ("a PDF that is a link", linked("report.pdf", "OUTSIDE/secret.md"), ALTERED, LINK, (VERIFY,)),
+    ("results that are a pipe", forged(pipe), ALTERED, "results.json", LOOK),
+    ("a spec that lies elsewhere", edited("manifest.json", lambda m: m.update(spec_name="../../outside/spec.yaml")), ALTERED, "spec_name", (VERIFY, ("verify", "--quick", "out", "--rerun", "."))),
+    ("clears a folder that a link leads to", linked(".drawn", "OUTSIDE"), ALTERED, "is a link", (RENDER,)),
+    ("clears another folder that a link leads to", linked(".next", "OUTSIDE"), ALTERED, "is a link", (RENDER, RUN)),
+    ("clears old evidence behind a link", linked(".next/evidence", "OUTSIDE"), ALTERED, "is a link", (RUN,)),
+    ("a lock that is a link to a file", linked(".lock", "OUTSIDE/secret.md"), ALTERED, "is a link", (RENDER, RUN)),
+    ("a plan to remove a file elsewhere", plan(gone=["OUTSIDE/secret.md", "../../outside/secret.md"], keys=None), ALTERED, "would remove", (RENDER,)),
+    ("a plan that is no plan", plan(gone=7, keys={}), ALTERED, "not as audit writes it", (RENDER, RUN)),
+    ("a plan 100,000 lists deep", forged(lambda s, b: (_folder(b, ".drawn") / "pending.json").write_bytes(DEEP) and None), ALTERED, "deeper", (RENDER,)),
+    ("a spec that fills the memory by aliases", edited("manifest.json", lambda m: m.update(spec=BOMB)), ALTERED | HARMLESS, "", (VERIFY, DIFF)),
+    ("a spec of 10,000 lists in one another", edited("manifest.json", lambda m: m.update(spec="a: " + "[" * 10000)), ALTERED | HARMLESS, "", (VERIFY, DIFF)),
+    ("tables of sixty million texts", tables(repeated), ALTERED, "memory|rows|not as|holds what", (RENDER, SHARE)),
+    ("tables that are noise", tables(b"PAR1" + bytes(range(256)) * 9 + b"PAR1"), ALTERED, "cannot be read as a table", (VERIFY, RENDER, SHARE)),
+    ("tables that are unpickled", tables(parquet(extension)), ALTERED | HARMLESS, "", (RENDER,)),
+    ("tables with metadata that are code", tables(parquet(metadata)), ALTERED | HARMLESS, "", (RENDER,)),
+    ("a previous audit that leads out", table_at("OUTSIDE/secret.parquet"), ALTERED, OUT, (AGAINST,)),
+    ("a previous audit of other kinds", edited("results.json", lambda r: r.update(opinion=[], evidence=7)), ALTERED, WRONG, (AGAINST,)),
+]
+# fmt: on
+
+
+def _each() -> Iterator[Listed]:
+    """Those that are made for several files, values or names."""
     for name in ("results.json", "manifest.json", "evidence", "changes.json"):
         commands = (VERIFY, RENDER) if name == "changes.json" else (VERIFY, RENDER, DIFF)
-        yield (
-            f"{name} 100,000 lists deep",
-            bytes_of(name, DEEP),
-            ALTERED,
-            r"\.json: .*(deep|recursion|missing|key)",
-            commands,
-        )
-    yield (
-        "a plan 100,000 lists deep",
-        forged(lambda s, b: (_folder(b, ".drawn") / "pending.json").write_bytes(DEEP) and None),
-        ALTERED,
-        "deeper",
-        (RENDER,),
-    )
-    wrong = r"(results|manifest|evidence|changes)\.json"
+        yield f"{name} 100,000 lists deep", bytes_of(name, DEEP), ALTERED, r"\.json: .*(deep|recursion|missing|key)", commands
     for tries, name, edit in (
         ("a number of 4,000 digits", "evidence", _metrics(10**3999)),
         ("no number", "evidence", _metrics(float("nan"))),
@@ -269,49 +244,12 @@ def _listed() -> Iterator[tuple[str, Make, frozenset[int], str, tuple[tuple[str,
         ("waivers that are none", "manifest.json", lambda m: m["facts"].update(waivers=[{"finding": 7}])),
         ("a plan without tasks", "manifest.json", lambda m: m.update(plan={})),
     ):  # fmt: skip
-        mild = name != "evidence" and (
-            "of nothing" in tries or "schema" in tries or "template" in tries or "opinion" in tries
-        )
-        codes, says = (
-            (ALTERED | HARMLESS, "") if mild else (ALTERED, wrong)
-        )  # what the report says nothing of is in no way
+        mild = name != "evidence" and any(word in tries for word in ("of nothing", "schema", "template", "opinion"))
+        codes, says = (ALTERED | HARMLESS, "") if mild else (ALTERED, WRONG)  # the report says nothing of some
         yield tries, edited(name, edit), codes, says, (VERIFY, RENDER)
-    bomb = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}' if i else 'lol'] * 10)}]\n" for i in range(12))
-    yield (
-        "a spec that fills the memory by aliases",
-        edited("manifest.json", lambda m: m.update(spec=bomb)),
-        ALTERED | HARMLESS,
-        "",
-        (VERIFY, DIFF),
-    )
-    yield (
-        "a spec of 10,000 lists in one another",
-        edited("manifest.json", lambda m: m.update(spec="a: " + "[" * 10_000)),
-        ALTERED | HARMLESS,
-        "",
-        (VERIFY, DIFF),
-    )
-    yield "tables of sixty million texts", tables(repeated), ALTERED, "memory|rows|not as|holds what", (RENDER, SHARE)
-    yield (
-        "tables that are noise",
-        tables(b"PAR1" + bytes(range(256)) * 9 + b"PAR1"),
-        ALTERED,
-        "cannot be read as a table",
-        (VERIFY, RENDER, SHARE),
-    )
-    yield "tables that are unpickled", tables(parquet(extension)), ALTERED | HARMLESS, "", (RENDER,)
-    yield "tables with metadata that are code", tables(parquet(metadata)), ALTERED | HARMLESS, "", (RENDER,)
     for what, text in {"markup": SCRIPT, "a formula": FORMULA, "a template": "{{ ''.__class__.__mro__ }}{% include '/etc/passwd' %}",
                        "what reads backwards": "\u202egpj.exe\u2066"}.items():  # fmt: skip
         yield f"names that are {what}", titled(text), HARMLESS, "", (RENDER, DIFF_PAGE)
-    yield "a previous audit that leads out", table_at("OUTSIDE/secret.parquet"), ALTERED, out, (AGAINST,)
-    yield (
-        "a previous audit of other kinds",
-        edited("results.json", lambda r: r.update(opinion=[], evidence=7)),
-        ALTERED,
-        wrong,
-        (AGAINST,),
-    )
 
 
 def _folder(bundle: Bundle, name: str) -> Path:
@@ -328,6 +266,6 @@ ALL = [
         says,
         command=command,
     )
-    for tries, make, codes, says, commands in _listed()
+    for tries, make, codes, says, commands in [*LISTED, *_each()]
     for command in commands
 ]
