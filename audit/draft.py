@@ -225,6 +225,7 @@ def left_behind(root: Path) -> tuple[list[str], list[str]]:
     wrong = [line for line in strange_places(root) if line.startswith(STAGES)] + ([f"{LOCK}: {lock}"] if lock else [])
     if held(root):
         return wrong, []
+    wrong += [line for stage in STAGES for line in _no_plan(root / stage / PENDING)]
     said = {
         STAGES[
             0
@@ -238,6 +239,16 @@ def left_behind(root: Path) -> tuple[list[str], list[str]]:
     return wrong, [
         f"{name} {text}" for name, text in said.items() if text and name not in named and os.path.lexists(root / name)
     ]
+
+
+def _no_plan(path: Path) -> Iterator[str]:
+    """What is wrong with a plan, where there is one."""
+    if path.is_file() and not path.is_symlink() and not path.parent.is_symlink():
+        try:
+            _plan(path)
+        except BundleError as error:
+            if path.is_file():  # else it was just carried out
+                yield from error.problems
 
 
 def _plan(path: Path) -> dict[str, list[str] | None]:

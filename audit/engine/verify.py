@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.bundle import Bundle
+from audit.core.errors import BundleError
 from audit.core.manifest import RENDERED
-from audit.draft import left_behind
+from audit.draft import left_behind, unfinished
 from audit.engine.contradictions import contradictions, same_audit
 from audit.engine.redraw import Redrawn, redraw
 from audit.engine.signatures import Seal, Trust, seals
@@ -50,15 +51,17 @@ def verify(bundle: Bundle, trust: Trust | None = None, *, quick: bool = False) -
         quick: the PDF, which takes longest, is not drawn again.
 
     Raises:
-        BundleError: there is no manifest, or it cannot be read.
+        BundleError: there is no manifest, or it cannot be read; or what is about to be put in place is no bundle's.
         AuditError: the bundle is signed, and what checks signatures is not installed.
     """
     trust = trust or Trust()
+    strange, left = left_behind(bundle.root)
+    if strange and unfinished(bundle.root):
+        raise BundleError(strange)  # no honest command was cut off there, and none can end it
     manifest = bundle.manifest()
     altered = bundle.altered()
     sound = all(line.partition(":")[0] in RENDERED for line in altered)
     redrawn = tuple(redraw(bundle, pdf=not quick)) if sound else ()
-    strange, left = left_behind(bundle.root)
     unsigned = []
     if trust.roots is not None and manifest.signed is None:
         unsigned.append("manifest.json: the bundle is not signed, and --trust asks for a signature")

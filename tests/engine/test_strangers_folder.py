@@ -10,6 +10,7 @@ import pytest
 from folder_case import RENDER, audit, kill_while_it_draws, tree
 
 from audit.bundle import Bundle
+from audit.core.errors import BundleError
 from audit.disk import hold
 from audit.draft import DRAWN, Draft, drawing, left_behind
 from audit.engine.verify import verify
@@ -132,6 +133,9 @@ def test_a_plan_that_no_run_made_is_refused(place, what):
     (said,) = ended.said.splitlines()
     assert "pending.json: " in said
     assert said.endswith("remove the folder that it lies in")
+    with pytest.raises(BundleError) as caught:
+        verify(Bundle(out))
+    assert caught.value.problems == (said,), "nobody is told that a command ends it"
     assert (tree(out), tree(home)) == before
 
 
@@ -191,6 +195,9 @@ def test_verify_names_what_leads_elsewhere(place):
         ".lock: is a link, and no lock of audit",
     )
     assert audit(place, "verify", "out", "--quick").code == 4
+    (home / "pending.json").write_text("{}")
+    with pytest.raises(BundleError, match="is a link"):
+        verify(Bundle(out), quick=True)
 
 
 def test_what_an_honest_command_left_is_a_note_and_no_fault(made, place):
