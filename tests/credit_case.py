@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,8 +74,11 @@ def rows(n: int, seed: int) -> pd.DataFrame:
     return frame
 
 
-def make(folder: Path, n: int = 240, spec: dict | None = None) -> Path:
-    """Writes data, model and spec into `folder`; returns the path of the spec."""
+def make(folder: Path, n: int = 240, spec: dict | None = None, classifier: Any = None) -> Path:
+    """Writes data, model and spec into `folder`; returns the path of the spec.
+
+    The model is a logistic regression, or the classifier that is given, of scaled numbers and levels in columns.
+    """
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
@@ -87,7 +91,8 @@ def make(folder: Path, n: int = 240, spec: dict | None = None) -> Path:
     prepare = ColumnTransformer(
         [("n", StandardScaler(), FEATURES[:4]), ("c", OneHotEncoder(handle_unknown="ignore"), FEATURES[4:])]
     )
-    model = Pipeline([("prepare", prepare), ("model", LogisticRegression(max_iter=500))])
+    last = LogisticRegression(max_iter=500) if classifier is None else classifier
+    model = Pipeline([("prepare", prepare), ("model", last)])
     model.fit(train[FEATURES], train["outcome"])
     dump(model, folder / "model.skops")
     train.to_csv(folder / "train.csv", index=False)

@@ -18,7 +18,7 @@ from audit.report import pdf as writer
 pytestmark = pytest.mark.skipif(
     not os.environ.get("AUDIT_ACCEPT"), reason="runs every example: AUDIT_ACCEPT asks for it"
 )
-EXAMPLES = ("german_credit", "breast_cancer", "remedy", "digits")
+EXAMPLES = ("german_credit", "breast_cancer", "remedy", "digits", "dogs")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -29,7 +29,8 @@ def test_the_report_of_an_example(
     monkeypatch: pytest.MonkeyPatch,
     figure: Callable[..., None],
 ) -> None:
-    out = request.getfixturevalue(name).out
+    made = request.getfixturevalue(name)
+    out = made / "out" if name == "dogs" else made.out
     older, newer = tmp_path / "older.pdf", tmp_path / "newer.pdf"
     older.write_bytes(writer.pdf(Bundle(out)))  # an example may ask for HTML alone
     monkeypatch.setattr(writer, "variant_of", lambda _: "a-4f")

@@ -1,5 +1,6 @@
 """Same spec, same bytes, for audits with pictures and with a remedy, and whatever order the parts are done in."""
 
+import json
 import os
 import queue
 import random
@@ -26,6 +27,7 @@ from audit.spec.load import load_spec
 ACCEPT = bool(os.environ.get("AUDIT_ACCEPT"))
 FORMATS = ["html", "pdf"] if ACCEPT else ["html"]
 CELLS = [("UTC", "0", 1), ("Pacific/Auckland", "1", 2)] + ([("Asia/Kolkata", "4711", 4)] if ACCEPT else [])
+TREE = ("--trust", "sklearn.tree._tree.Tree")
 SPEC = credit_case.SPEC | {"methods": [{"kind": "performance"}, {"kind": "flex", "from": "flips"}]}
 
 
@@ -77,7 +79,7 @@ class Shuffled:
             held = []
 
 
-def same(tmp_path, make, figure, what):
+def same(tmp_path, make, figure, what, *words):
     """Runs what `make` writes in every cell, each in a folder of its own, and compares the bundles.
 
     It is written once and copied: skops names the parts of a model by addresses, so a second file has other bytes.
@@ -86,7 +88,9 @@ def same(tmp_path, make, figure, what):
     for number, (zone, seed, workers) in enumerate(CELLS):
         spec = shutil.copytree(made.parent, tmp_path / f"folder {number}") / made.name
         out = tmp_path / f"out-{number}"
-        done = credit_case.command("run", spec, "-o", out, "-q", "--workers", workers, TZ=zone, PYTHONHASHSEED=seed)
+        done = credit_case.command(
+            "run", spec, "-o", out, "-q", "--workers", workers, *words, TZ=zone, PYTHONHASHSEED=seed
+        )
         assert done.returncode in {0, 1}, done.stderr
         found.append(credit_case.contents(out))
     for other in found[1:]:
@@ -139,3 +143,54 @@ def test_an_audit_of_a_remedied_model_gives_the_same_bytes(tmp_path, figure):
     }  # fmt: skip
     spec = SPEC | {"remedies": [remedy], "report": {"formats": FORMATS}}
     same(tmp_path, lambda folder: credit_case.make(folder, spec=spec), figure, "with a remedy")
+
+
+@pytest.mark.skipif(not ACCEPT, reason="every method on a forest, three times, in make accept only")
+def test_an_audit_of_a_forest_with_every_search_gives_the_same_bytes_and_numbers(tmp_path, figure):
+    from sklearn.ensemble import RandomForestClassifier
+
+    searches = {
+        "flips": {"search": "nearest", "per_row": 4, "for": "each", "constraints": "domain"},
+        "recourse": {"search": "cheapest", "per_row": 2, "for": "unfavourable", "constraints": "policy"},
+        "drawn": {"search": "random", "per_row": 2, "for": "each", "constraints": "domain"},
+        "proved": {"search": "exact", "for": "unfavourable", "constraints": "policy"},
+    }
+    kinds = [
+        {"kind": "performance"}, {"kind": "data"}, {"kind": "flex", "from": "flips"}, {"kind": "shap", "rows": 20},
+        {"kind": "agreement", "of": ["flex", "shap"]}, {"kind": "reasons", "from": "flips"},
+        {"kind": "recourse", "from": "recourse"}, {"kind": "search_gap", "from": "recourse", "proof": "proved"},
+        {"kind": "plausibility", "from": "recourse"}, {"kind": "fairness"}, {"kind": "robustness"},
+        {"kind": "regions_found", "on": "flex"},
+    ]  # fmt: skip
+    forest = RandomForestClassifier(20, max_depth=4, random_state=0)
+    spec = SPEC | {"counterfactuals": searches, "methods": kinds, "report": {"formats": FORMATS}}
+    same(tmp_path, lambda folder: credit_case.make(folder, spec=spec, classifier=forest), figure, "a forest", *TREE)
+    told = computed_again(tmp_path / "out-0", tmp_path / "made", "--trust-type", TREE[1])
+    figure("numbers computed again, a forest", told["equal"], f"equal; {told['within_tolerance']} within the tolerance")
+
+
+@pytest.mark.skipif(not ACCEPT, reason="each worked example three times, in make accept only")
+@pytest.mark.parametrize("name", ["german_credit", "breast_cancer"])
+def test_a_worked_example_gives_the_same_bytes(tmp_path, figure, name):
+    def make(folder):
+        assert credit_case.command("init", folder, "--example", name).returncode == 0
+        return folder / "spec.yaml"
+
+    same(tmp_path, make, figure, name)
+
+
+@pytest.mark.skipif(not ACCEPT, reason="computes each worked example again, in make accept only")
+@pytest.mark.parametrize("name", ["german_credit", "breast_cancer", "digits", "remedy"])
+def test_a_worked_example_is_computed_again_with_equal_numbers(request, figure, name):
+    example = request.getfixturevalue(name)
+    told = computed_again(example.out, example.folder)
+    figure(f"numbers computed again, {name}", told["equal"], f"equal; {told['within_tolerance']} within the tolerance")
+
+
+def computed_again(bundle, place, *words):
+    """What `verify --rerun` says of the numbers of a bundle, all of which must agree."""
+    done = credit_case.command("verify", "--quick", bundle, "--rerun", place, "--json", "--workers", 2, *words)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["problems"], told["rerun"]["different"]) == (0, [], 0), done.stderr
+    assert told["rerun"]["equal"] > 100
+    return told["rerun"]

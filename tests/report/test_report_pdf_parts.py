@@ -21,7 +21,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from report_case import SPEC, credit_case
 
 from audit.bundle import Bundle
-from audit.core.evidence import Metric, Result
+from audit.core.evidence import Result
 from audit.report import pdf as writer
 from audit.report.blocks import Grid
 from audit.report.csv_files import RISKY, harmless, table_csv
@@ -266,13 +266,9 @@ def test_whoever_has_a_row_in_a_table_is_not_attached(tmp_path: Path) -> None:
 
 
 def test_a_long_register_is_cut_on_paper_and_whole_in_the_attachment(tmp_path: Path) -> None:
-    from odd_case import _bundle, _facts
+    from odd_case import register_case
 
-    from audit.core.finding import Gate
-
-    metrics = tuple(Metric(name=f"m{i:04d}", value=i / 4000, low=i / 4000, high=i / 4000, n=9) for i in range(4000))
-    gates = (Gate(metric="odd.m3990", at_least=1.5), Gate(metric="odd.m3991", at_least=0.1))
-    bundle = _bundle(tmp_path, {"odd": ("odd", Result(metrics=metrics))}, gates, _facts("x"))
+    bundle = register_case(tmp_path, 4000)
     files = tuple(attached(Source(bundle)))
     report = build(Source(bundle, paged=True, files=files))
     (register,) = (b for s in report.sections for b in s.blocks if isinstance(b, Grid) and b.name == "register")
