@@ -60,7 +60,7 @@ def _conclude(
     content = {
         "format": 1,
         "audit": facts.get("audit", {}),
-        "opinion": facts.get("opinion"),
+        "opinion": facts.get("opinion", {}),
         "evidence": [record.model_dump(mode="json") for record in records],
         "findings": [finding.model_dump(mode="json") for finding in findings],
     }
