@@ -6,6 +6,13 @@ import time
 
 LENGTH = struct.Struct("<Q")
 
+LARGEST = 2**40
+"""Bytes of a frame where nobody says less: what is asked is ours, what is answered is not."""
+
+
+class TooLongError(ConnectionError):
+    """A frame claims to be longer than what was asked for can be."""
+
 
 def send(connection: socket.socket, content: bytes, seconds: float | None = None) -> None:
     """Sends a frame.
@@ -19,15 +26,21 @@ def send(connection: socket.socket, content: bytes, seconds: float | None = None
     connection.sendall(content)
 
 
-def receive(connection: socket.socket, seconds: float | None = None) -> bytes:
+def receive(connection: socket.socket, seconds: float | None = None, most: int = LARGEST) -> bytes:
     """The next frame.
+
+    Args:
+        most: bytes that it may have; of a longer one nothing is read.
 
     Raises:
         TimeoutError: it was not whole within so many seconds.
+        TooLongError: it says that it is longer.
         OSError: the connection was closed.
     """
     until = None if seconds is None else time.monotonic() + seconds
     (size,) = LENGTH.unpack(_exactly(connection, LENGTH.size, until))
+    if size > most:
+        raise TooLongError(f"a frame of {size} bytes, where {most} are the most")
     return bytes(_exactly(connection, size, until))
 
 

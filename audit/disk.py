@@ -29,6 +29,9 @@ FAULTS = {
     errno.EROFS: ("the file system is read-only", ELSEWHERE),
     errno.EACCES: ("you have no permission to write there", ELSEWHERE),
     errno.EPERM: ("you have no permission to write there", ELSEWHERE),
+    errno.ENOENT: ("its folder is not there", "make the folder, or name another"),
+    errno.EISDIR: ("it is a folder", "name a file"),
+    errno.EEXIST: ("a part of its path is a file", ELSEWHERE),
     errno.ENOTDIR: ("a part of its path is a file", ELSEWHERE),
     errno.ELOOP: ("a link in its path leads round in a circle", ELSEWHERE),
     errno.ENAMETOOLONG: ("a name in its path is too long", "name a folder with a shorter name"),
@@ -83,6 +86,16 @@ def write_whole(path: Path, data: bytes) -> None:
             scratch.unlink(missing_ok=True)
             raise
         settle_folder(path.parent)
+
+
+def write_asked(path: Path, data: bytes) -> None:
+    """Writes a file where the user named one: into a folder that is there.
+
+    Raises:
+        WriteError: the folder is not there, or the disk refuses.
+    """
+    with faults(path):
+        path.write_bytes(data)
 
 
 def write_through(path: Path, data: bytes) -> None:

@@ -21,6 +21,7 @@ def command(old: Path, new: Path, output: Path | None, as_json: bool, quiet: boo
     or where a finding of severity major or critical was opened; 4 if a bundle was altered; otherwise 0.
     """
     from audit.bundle import Bundle
+    from audit.disk import write_asked
     from audit.engine.contradictions import as_written
     from audit.report.diff import diff
     from audit.report.diff_blocks import lines, verdict
@@ -31,7 +32,7 @@ def command(old: Path, new: Path, output: Path | None, as_json: bool, quiet: boo
         found = diff(Bundle(old), Bundle(new))
         drawn = page(found) if output is not None else ""
     if output is not None:
-        output.write_text(drawn, encoding="utf-8", newline="\n")
+        write_asked(output, drawn.encode("utf-8"))
     code = 1 if found.regressions else 0
     if as_json:
         content = {"exit_code": code, "verdict": verdict(found), **found.model_dump(mode="json")}

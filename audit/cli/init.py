@@ -124,7 +124,7 @@ def _known(model: Path, content: bytes, frame: "pd.DataFrame") -> dict[str, Any]
 
     suffix = model.suffix.lower()
     if suffix not in NETWORKS:
-        return {"features": _known_features(model, frame)}
+        return {"features": _known_features(model, content, frame)}
     if suffix != ".safetensors":
         return {}
     try:
@@ -135,18 +135,20 @@ def _known(model: Path, content: bytes, frame: "pd.DataFrame") -> dict[str, Any]
     return {"hidden": hidden} if said is None else {"features": said.prepare.features.names, "says_all": True}
 
 
-def _known_features(model: Path, frame: "pd.DataFrame") -> tuple[str, ...] | None:
+def _known_features(model: Path, content: bytes, frame: "pd.DataFrame") -> tuple[str, ...] | None:
     """What the model says that it was fitted on; None where it cannot be asked without running its code."""
     from audit.core.errors import ModelError
     from audit.core.model import ADAPTERS, Allow, Source
+    from audit.engine.apart import names_apart
 
     adapter = ADAPTERS.classes()["sklearn"].model_validate({"kind": "sklearn", "path": model.name})
-    source = Source(path=str(model), folder=str(model.parent), allow=Allow(), evaluate=frame, favourable=())
+    source = Source(
+        path=str(model), folder=str(model.parent), allow=Allow(), evaluate=frame, favourable=(), content=content
+    )
     try:
-        names: tuple[str, ...] | None = getattr(adapter.load(source), "names", None)
+        return names_apart(adapter, source)
     except ModelError:
         return None
-    return names
 
 
 def _read(option: str, path: Path) -> bytes:
@@ -169,8 +171,9 @@ def _frame(path: Path) -> "pd.DataFrame":
             return pd.read_parquet(path)
         if path.suffix == ".csv" or path.name.endswith(".csv.gz"):
             return pd.read_csv(path, low_memory=False)
-    except ValueError as error:
-        raise SpecError(f"audit init --from {path}: cannot be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the file is foreign: whatever its reader raises is a fault of the file
+        why = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise SpecError(f"audit init --from {path}: cannot be read: {why}") from error
     raise SpecError(f"audit init --from {path}: use .csv, .csv.gz or .parquet")
 
 
@@ -186,17 +189,21 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
     Raises:
         SpecError: one of them is there with another content.
+        WriteError: the disk refuses.
     """
     from audit.core.errors import SpecError
+    from audit.disk import faults
 
-    there = [name for name, content in files.items() if (folder / name).exists() and _differs(folder / name, content)]
+    with faults(folder):
+        there = [name for name, data in files.items() if (folder / name).exists() and _differs(folder / name, data)]
     if there:
         raise SpecError(f"audit init {folder}: {', '.join(sorted(there))} is already there; name another folder")
     for name, content in files.items():
         path = folder / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        with faults(path):
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
 
 
 def _differs(path: Path, content: bytes) -> bool:

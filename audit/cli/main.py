@@ -64,7 +64,10 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # which click takes for a person who leaves
+            traceback.print_exception(error.__cause__)
+            sys.exit(3)
         sys.stderr.write("interrupted; run the same command again to go on\n")
         code = 130
     except Exception:  # noqa: BLE001 - a fault of ours: all is shown, under a code that no verdict has

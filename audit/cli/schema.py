@@ -11,11 +11,12 @@ import click
 @click.option("--built-in", is_flag=True, help="Leave out what installed plug-ins add.")
 def command(output: Path | None, built_in: bool) -> int:
     """Print the JSON Schema of the spec, with which editors complete and check it."""
+    from audit.disk import write_asked
     from audit.spec.schema import spec_schema
 
     text = json.dumps(spec_schema(built_in=built_in), indent=2, ensure_ascii=False) + "\n"
     if output is None:
         click.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8", newline="\n")
+        write_asked(output, text.encode("utf-8"))
     return 0

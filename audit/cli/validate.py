@@ -70,13 +70,13 @@ def command(
 
 
 def _absent(loaded: "Loaded") -> list[str]:
-    """The files of a spec, if none of them is there, as in a spec that is only being drafted.
+    """The files and folders of a spec, if none of them is there, as in a spec that is only being drafted.
 
     Where some are there, one that is missing is a mistake, and loading says so.
     """
     names = [loaded.spec.data.evaluate, loaded.spec.data.train, loaded.spec.model.file]
     wanted = [name for name in names if name is not None]
-    return wanted if not any(loaded.file(name).is_file() for name in wanted) else []
+    return wanted if not any(loaded.file(name).exists() for name in wanted) else []
 
 
 def _line(note: "Note") -> str:

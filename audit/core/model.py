@@ -205,6 +205,9 @@ class Adapter(Frozen):
     Attributes:
         features: what the model is given, in order; nothing else reaches it. None: every column of the data
             that is not the id, the target, a production score or a protected column.
+
+    Of an adapter with `parsers`, the class says: `inside`, that explainers may need its model in memory, so that the
+    audit may open the file too; `gives_text`, that `first` gives text. A file can never bring about either by itself.
     """
 
     kind: str
@@ -213,6 +216,8 @@ class Adapter(Frozen):
 
     rev: ClassVar[int] = 1
     uses: ClassVar[tuple[str, ...]] = ()
+    inside: ClassVar[bool] = False
+    gives_text: ClassVar[bool] = False
 
     @property
     def file(self) -> str | None:

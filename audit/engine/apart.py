@@ -28,20 +28,27 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from audit.confinement import at_most, confine, limit
-from audit.conversation import receive, send
+from audit.conversation import TooLongError, receive, send
 from audit.core.errors import ModelError
 from audit.core.model import Adapter, Capability, CodeScores, ImageModel, Model, Native, Pixels, Source, StoredScores
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, decode, encode
+
+DESCRIBED = 2**26
+"""Bytes that the description of a model may have: classes, notes and the levels of a transformer."""
+
+ANSWERED = 2**34
+"""Bytes that an answer may have."""
 
 TRIED_ROWS = 64
 """Rows of the data that a model is asked for before it is believed."""
@@ -49,6 +56,11 @@ TRIED_ROWS = 64
 UNGUARDED = (
     "model.path: the process that opens model files did not start. A script that calls audit.run does so below "
     '`if __name__ == "__main__":`, since a process that is started imports the script first.'
+)
+
+NONSENSE = (
+    "model.path: the process of the model gave an answer that it cannot give. The file is damaged or made to do harm: "
+    "compare its digest with that of the file that was approved, or save it again."
 )
 
 NEW: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
@@ -101,18 +113,36 @@ def load_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS, *, cop
     except BaseException:
         child.close()
         raise
-    if "read" in found:
+    if found.read is not None:
         child.close()
-        return adapter.load(replace(source, read=str(found["read"])))
-    if found["inside"]:
+        return adapter.load(replace(source, read=found.read))
+    if found.inside:
         child.close()
         return adapter.load(source)
-    about = (child, tuple(found["classes"]), tuple(found["notes"]))
-    if found["images"]:
+    about = (child, found.classes, found.notes)
+    if found.images:
         return ServedImages(*about)
     if source.schema is None:
         raise TypeError("a model of rows without features")
     return Served(*about, source.schema)
+
+
+def names_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS) -> tuple[str, ...] | None:
+    """The features that a model says it was fitted on; its file is opened in a confined process and nowhere else.
+
+    Raises:
+        ModelError: as `load_apart`.
+    """
+    parsers = adapter.parsers()
+    if not parsers or any(find_spec(name.partition(".")[0]) is None for name in parsers):
+        return None
+    for name in parsers:
+        importlib.import_module(name)
+    child = Child(adapter, source, limits, copy=sys.platform == "linux")
+    try:
+        return child.opened().names
+    finally:
+        child.close()
 
 
 class Child:
@@ -124,6 +154,7 @@ class Child:
 
     def __init__(self, adapter: Adapter, source: Source, limits: Limits, *, copy: bool) -> None:
         self.parsed, self.limits = adapter.parsed, limits
+        self._inside, self._text = adapter.inside, adapter.gives_text
         self.memory = max(limits.memory, limits.per_byte * len(source.content or b""))
         self._lock = threading.Lock()
         self._connection, theirs = socket.socketpair()
@@ -145,7 +176,7 @@ class Child:
             theirs.close()
         self._end = weakref.finalize(self, _ended, self._process, self._connection)
 
-    def opened(self) -> dict[str, Any]:
+    def opened(self) -> "Found":
         """What is known of the model that was opened.
 
         Raises:
@@ -154,10 +185,10 @@ class Child:
         if self._source is not None:
             self._hand_over(self._source)
             self._source = None
-        answer: dict[str, Any] = json.loads(self._receive("open", "ended the process that opened it", self.limits.load))
-        if "refused" in answer:
-            raise ModelError(answer["refused"])
-        return answer
+        found = _found(self._receive("open", "ended the process that opened it", self.limits.load, DESCRIBED))
+        if (found.inside and not self._inside) or (found.read is not None) != self._text:
+            raise ModelError(NONSENSE)  # what is done here with the file is for the adapter to say, not for the file
+        return found
 
     def _hand_over(self, source: Source) -> None:
         """Gives a new process what it reads, once it is there: one that dies at its start would never take it.
@@ -188,19 +219,20 @@ class Child:
                 raise self._gone(f"took no question within {self.limits.call:g} s") from None
             except OSError:
                 raise self._gone("ended before it was asked") from None
-            answer = self._receive("answer", "ended its process", self.limits.call)
+            answer = self._receive("answer", "ended its process", self.limits.call, ANSWERED)
         if answer[:1] == b"-":
-            problems: list[str] = json.loads(answer[1:])
-            raise ModelError(problems)
+            raise ModelError(_told(answer[1:]))
         return _unpacked(answer[1:])
 
     def close(self) -> None:
         """Ends the process."""
         self._end()
 
-    def _receive(self, what: str, ended: str, seconds: float) -> bytes:
+    def _receive(self, what: str, ended: str, seconds: float, most: int) -> bytes:
         try:
-            return receive(self._connection, seconds)
+            return receive(self._connection, seconds, most)
+        except TooLongError:
+            raise self._gone(f"gave more than {most:,} bytes to {what}") from None
         except TimeoutError:
             raise self._gone(f"took longer than {seconds:g} s to {what}") from None
         except OSError:
@@ -218,6 +250,51 @@ class Child:
             f"{self.parsed} {how}{by}, and was stopped. The file is damaged, too large, or made to do harm: "
             "compare its digest with that of the file that was approved, or save it again."
         )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the process says of a model that it opened."""
+
+    inside: bool = False
+    images: bool = False
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    read: str | None = None
+    names: tuple[str, ...] | None = None
+
+
+def _found(data: bytes) -> Found:
+    """The answer of `_serve`, of the form that it has; it may come from a process that was taken over.
+
+    Raises:
+        ModelError: the file was refused, or the answer has another form.
+    """
+    try:
+        said = json.loads(data)
+        if "refused" in said:
+            raise ModelError(_texts(said["refused"]))
+        if "read" in said:
+            return Found(read=_texts([said["read"]])[0])
+        names = None if said["names"] is None else tuple(_texts(said["names"]))
+        classes, notes = tuple(_texts(said["classes"])), tuple(_texts(said["notes"]))
+        return Found(said["inside"] is True, said["images"] is True, classes, notes, names=names)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ModelError(NONSENSE) from None
+
+
+def _told(data: bytes) -> list[str]:
+    """The problems that an answer states."""
+    try:
+        return _texts(json.loads(data)) or [NONSENSE]
+    except (ValueError, TypeError, RecursionError):
+        return [NONSENSE]
+
+
+def _texts(said: Any) -> list[str]:
+    if not isinstance(said, list) or not all(isinstance(text, str) for text in said):
+        raise TypeError("no texts")
+    return said
 
 
 @dataclass(frozen=True)
@@ -273,12 +350,12 @@ def _serve(connection: socket.socket, adapter: Adapter, source: Source | None, s
     if source is None:
         send(connection, b"")
         source = pickle.loads(receive(connection))  # noqa: S301 - from the process that started this one
-    _cut_off(connection, settings)
     try:
+        _cut_off(connection, settings)
         with _computing(settings["computing"]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = adapter.first(source)
-            answer = {"read": model} if isinstance(model, str) else _described(model)
+            answer = {"read": model} if isinstance(model, str) else _described(model, may=adapter.inside)
             _try(model, source)
     except ModelError as error:
         answer = {"refused": list(error.problems)}
@@ -308,11 +385,21 @@ def _cut_off(connection: socket.socket, settings: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
-    if settings["copy"]:
-        os.closerange(3, connection.fileno())
-        os.closerange(connection.fileno() + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _close_others(connection.fileno())
+    with suppress(PermissionError):  # it leads a session already
+        os.setsid()  # no terminal is its own any more
     limit(settings["memory"])
     confine()
+
+
+def _close_others(kept: int) -> None:
+    """Closes all files but the standard ones and that of the connection, also those of the server that was copied."""
+    listed = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    there = {int(path.name) for path in listed.iterdir()} if listed.is_dir() else set(range(most))
+    for number in there - {0, 1, 2, kept}:
+        with suppress(OSError):
+            os.close(number)
 
 
 @contextmanager
@@ -328,14 +415,15 @@ def _computing(seconds: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_CPU, (before, most))
 
 
-def _described(model: Read) -> dict[str, Any]:
+def _described(model: Read, *, may: bool) -> dict[str, Any]:
     images = isinstance(model, ImageModel)
-    inside = isinstance(model, StoredScores) or not (images or "native" not in model.capabilities)
+    inside = may and not images and "native" in model.capabilities
     return {
         "inside": inside,
         "images": images,
         "classes": list(model.classes),
         "notes": list(getattr(model, "notes", ())),
+        "names": getattr(model, "names", None),
     }
 
 
@@ -390,7 +478,7 @@ def _unpacked(data: bytes) -> np.ndarray[Any, Any]:
     """The array of `_packed`; what does not fit is a ModelError, for it may come from a process that was taken over."""
     width, dimensions = np.frombuffer(data[:16], dtype="<i8").tolist() if len(data) >= 16 else (0, 0)
     start = 16 + 8 * dimensions
-    sizes = np.frombuffer(data[16:start], dtype="<i8").tolist() if 0 < dimensions < 8 <= len(data) - 16 else [-1]
+    sizes = np.frombuffer(data[16:start], dtype="<i8").tolist() if 0 < dimensions < 8 and start <= len(data) else [-1]
     if width not in {4, 8} or min(sizes) < 0 or len(data) != start + width * math.prod(sizes):
         raise ModelError("model.path: the process of the model gave an answer of another size; save the model again")
     return np.frombuffer(data, dtype=np.float64 if width == 8 else np.float32, offset=start).reshape(sizes).copy()

@@ -93,6 +93,7 @@ class LightgbmAdapter(FileAdapter):
     categories: dict[str, tuple[Level, ...]] | None = None
 
     uses: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    inside: ClassVar[bool] = True
 
     def parsers(self) -> tuple[str, ...]:
         """What reads the file."""

@@ -97,6 +97,7 @@ class SklearnAdapter(FileAdapter):
     kind: Literal["sklearn"] = "sklearn"
 
     uses: ClassVar[tuple[str, ...]] = ("scikit-learn", "skops")
+    inside: ClassVar[bool] = True
 
     def parsers(self) -> tuple[str, ...]:
         """What reads .skops; a pickle runs code, which whoever starts the run has allowed, and runs it once."""

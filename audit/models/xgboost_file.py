@@ -108,6 +108,7 @@ class XgboostAdapter(FileAdapter):
     categories: dict[str, tuple[Level, ...]] | None = None
 
     uses: ClassVar[tuple[str, ...]] = ("xgboost",)
+    inside: ClassVar[bool] = True
 
     def parsers(self) -> tuple[str, ...]:
         """What reads the file."""

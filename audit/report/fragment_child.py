@@ -35,8 +35,13 @@ def main() -> None:
     """Reads what is asked, goes behind the limits, answers."""
     asked = json.load(sys.stdin)
     _warm()
-    _confine(asked["memory"], asked["seconds"], asked["confinement"])
     answer: dict[str, Any] = {"done": {}, "references": [], "problem": None}
+    try:
+        _confine(asked["memory"], asked["seconds"], asked["confinement"])
+    except OSError as error:  # templates of strangers are not filled without
+        answer["problem"] = {"file": asked["fill"][0], "line": 1, "text": str(error.strerror or error)}
+        sys.stdout.write(json.dumps(answer))
+        return
     try:
         _fill(asked, answer)
     except BaseException as error:  # noqa: BLE001 - whatever a template does becomes one message

@@ -55,6 +55,8 @@ class Deed:
     target: str = ""
     when: Literal["load", "predict"] = "load"
     file: str = "deed.bin"
+    inside: bool = False
+    gives_text: bool = False
 
     def parsers(self) -> tuple[str, ...]:
         """Something that is there."""
@@ -234,7 +236,7 @@ def test_the_process_does_not_outlive_a_limit_of_the_answer() -> None:
     given = source(b"", frame(5))
     deed: Any = Deed(deed="nothing", when="predict")
     child = Child(deed, given, Limits(call=0.0), copy=True)
-    assert child.opened()["inside"] is False
+    assert child.opened().inside is False
     with pytest.raises(ModelError, match="took longer than 0 s to answer"):
         child.asked(b"P", np.zeros((1, 2)))
     assert child._process.exitcode is not None

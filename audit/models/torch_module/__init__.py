@@ -72,6 +72,7 @@ class TorchAdapter(FileAdapter):
     gives: Literal["logits", "probabilities"] | None = None
 
     uses: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
+    gives_text: ClassVar[bool] = True
 
     def parsers(self) -> tuple[str, ...]:
         """What reads the transformer; weights are numbers, and a program has a process of its own."""
