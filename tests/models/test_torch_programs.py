@@ -6,6 +6,7 @@ import pickle
 import signal
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from audit.core.errors import ModelError
 from audit.core.network import Mlp, Network
 from audit.models.torch_child.archive import RefusedError
 from audit.models.torch_child.serve import has_gradient
+from audit.models.torch_module import program as program_module
 from audit.models.torch_module.program import Program, form_of
 from audit.search.gradient import Ecco, Generic, Revise
 from audit.testing import toy_inputs
@@ -245,3 +247,31 @@ def test_what_cannot_compute_in_float64_is_asked_in_calls_of_one_size() -> None:
     x = torch.randn((300, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     torch.testing.assert_close(served.logits(x), module().double()(x), rtol=1e-5, atol=1e-5)
     assert torch.equal(served.logits(x)[290:291], served.logits(x[290:291]))
+
+
+LIES = {
+    "no JSON": (b"x", "cannot be read during starting torch"),
+    "no mapping": (b"[1]", "cannot be read during starting torch"),
+    "too deep": (b"[" * 200_000, "cannot be read during starting torch"),
+    "no text": (b"\xff", "cannot be read during starting torch"),
+}
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_a_process_that_was_taken_over_is_not_believed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Its second answer is a lie."""
+    answer, said = LIES[kind]
+    answers = iter([b"{}", answer])
+    monkeypatch.setattr(program_module, "receive", lambda *_: next(answers))
+    with pytest.raises(ModelError, match=said):
+        load(folder / "net.ts")
+
+
+def test_a_process_that_claims_to_say_more_than_it_may_is_ended(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program.child, "limits", replace(program.child.limits, memory=100))
+    with pytest.raises(ModelError, match="gave more than it may hold for an answer"):
+        program.child.logits(np.zeros((50, program.child.inputs)))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from audit.conversation import receive, send
+from audit.conversation import TooLongError, receive, send
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import ModelError
 from audit.core.model import Capability, Pixels
@@ -118,11 +118,11 @@ class Child:
         given = np.ascontiguousarray(x, dtype=np.float32)
         answer = self._exchange(b"M" + np.array(given.shape, dtype="<i8").tobytes() + given.tobytes())[1:]
         head = 8 + 8 * int.from_bytes(answer[:8], "little")
-        sizes = np.frombuffer(answer[8:head], dtype="<i8")
-        numbers = np.frombuffer(answer[head:], dtype=np.float32)
-        if len(numbers) != int(np.prod(sizes)):
-            raise self._gone("gave an answer of another size")
-        return numbers.reshape(sizes).copy()
+        try:
+            sizes = [abs(int(size)) for size in np.frombuffer(answer[8:head], dtype="<i8")]
+            return np.frombuffer(answer[head:], dtype=np.float32).reshape(sizes).copy()
+        except (ValueError, OverflowError):
+            raise self._gone("gave an answer of another size") from None
 
     def close(self) -> None:
         """Ends the process."""
@@ -140,7 +140,7 @@ class Child:
             self._send(question, self.limits.call)
             answer = self._receive("an answer", self.limits.call)
             if answer[:1] == b"-":
-                raise ModelError(f"model.path: {self.path}: the program failed: {answer[1:].decode()}")
+                raise ModelError(f"model.path: {self.path}: the program failed: {answer[1:].decode(errors='replace')}")
             return answer
 
     def _whole(self) -> "_Whole":
@@ -148,7 +148,10 @@ class Child:
 
     def _step(self, what: str, seconds: float) -> dict[str, Any]:
         """The next word of the process while it loads."""
-        answer: dict[str, Any] = json.loads(self._receive(what, seconds))
+        try:
+            answer: dict[str, Any] = dict(json.loads(self._receive(what, seconds)))
+        except (ValueError, TypeError, RecursionError):
+            raise self._gone(f"gave an answer that cannot be read during {what}") from None
         if "refused" in answer:
             raise ModelError(f"model.path: {self.path} {answer['refused']}")
         return answer
@@ -163,7 +166,9 @@ class Child:
 
     def _receive(self, what: str, seconds: float) -> bytes:
         try:
-            return receive(self._connection, seconds)
+            return receive(self._connection, seconds, self.limits.memory)
+        except TooLongError:
+            raise self._gone(f"gave more than it may hold for {what}, and was ended") from None
         except TimeoutError:
             raise self._gone(f"took longer than {seconds:g} s for {what}, and was ended") from None
         except OSError:
