@@ -43,6 +43,7 @@ from audit.core.errors import ModelError
 from audit.core.model import Adapter, Capability, CodeScores, ImageModel, Model, Native, Pixels, Source, StoredScores
 from audit.core.schema import FeatureSchema
 from audit.core.table import Floats, decode, encode
+from audit.engine.answers import NONSENSE, Found, found, packed, told, unpacked
 
 DESCRIBED = 2**26
 """Bytes that the description of a model may have: classes, notes and the levels of a transformer."""
@@ -56,11 +57,6 @@ TRIED_ROWS = 64
 UNGUARDED = (
     "model.path: the process that opens model files did not start. A script that calls audit.run does so below "
     '`if __name__ == "__main__":`, since a process that is started imports the script first.'
-)
-
-NONSENSE = (
-    "model.path: the process of the model gave an answer that it cannot give. The file is damaged or made to do harm: "
-    "compare its digest with that of the file that was approved, or save it again."
 )
 
 NEW: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
@@ -109,18 +105,18 @@ def load_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS, *, cop
         importlib.import_module(name)
     child = Child(adapter, source, limits, copy=copy and sys.platform == "linux")
     try:
-        found = child.opened()
+        description = child.opened()
     except BaseException:
         child.close()
         raise
-    if found.read is not None:
+    if description.read is not None:
         child.close()
-        return adapter.load(replace(source, read=found.read))
-    if found.inside:
+        return adapter.load(replace(source, read=description.read))
+    if description.inside:
         child.close()
         return adapter.load(source)
-    about = (child, found.classes, found.notes)
-    if found.images:
+    about = (child, description.classes, description.notes)
+    if description.images:
         return ServedImages(*about)
     if source.schema is None:
         raise TypeError("a model of rows without features")
@@ -176,7 +172,7 @@ class Child:
             theirs.close()
         self._end = weakref.finalize(self, _ended, self._process, self._connection)
 
-    def opened(self) -> "Found":
+    def opened(self) -> Found:
         """What is known of the model that was opened.
 
         Raises:
@@ -185,10 +181,10 @@ class Child:
         if self._source is not None:
             self._hand_over(self._source)
             self._source = None
-        found = _found(self._receive("open", "ended the process that opened it", self.limits.load, DESCRIBED))
-        if (found.inside and not self._inside) or (found.read is not None) != self._text:
+        description = found(self._receive("open", "ended the process that opened it", self.limits.load, DESCRIBED))
+        if (description.inside and not self._inside) or (description.read is not None) != self._text:
             raise ModelError(NONSENSE)  # what is done here with the file is for the adapter to say, not for the file
-        return found
+        return description
 
     def _hand_over(self, source: Source) -> None:
         """Gives a new process what it reads, once it is there: one that dies at its start would never take it.
@@ -214,15 +210,15 @@ class Child:
         """
         with self._lock:
             try:
-                send(self._connection, question + _packed(content), self.limits.call)
+                send(self._connection, question + packed(content), self.limits.call)
             except TimeoutError:
                 raise self._gone(f"took no question within {self.limits.call:g} s") from None
             except OSError:
                 raise self._gone("ended before it was asked") from None
             answer = self._receive("answer", "ended its process", self.limits.call, ANSWERED)
         if answer[:1] == b"-":
-            raise ModelError(_told(answer[1:]))
-        return _unpacked(answer[1:])
+            raise ModelError(told(answer[1:]))
+        return unpacked(answer[1:])
 
     def close(self) -> None:
         """Ends the process."""
@@ -250,51 +246,6 @@ class Child:
             f"{self.parsed} {how}{by}, and was stopped. The file is damaged, too large, or made to do harm: "
             "compare its digest with that of the file that was approved, or save it again."
         )
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the process says of a model that it opened."""
-
-    inside: bool = False
-    images: bool = False
-    classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    read: str | None = None
-    names: tuple[str, ...] | None = None
-
-
-def _found(data: bytes) -> Found:
-    """The answer of `_serve`, of the form that it has; it may come from a process that was taken over.
-
-    Raises:
-        ModelError: the file was refused, or the answer has another form.
-    """
-    try:
-        said = json.loads(data)
-        if "refused" in said:
-            raise ModelError(_texts(said["refused"]))
-        if "read" in said:
-            return Found(read=_texts([said["read"]])[0])
-        names = None if said["names"] is None else tuple(_texts(said["names"]))
-        classes, notes = tuple(_texts(said["classes"])), tuple(_texts(said["notes"]))
-        return Found(said["inside"] is True, said["images"] is True, classes, notes, names=names)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise ModelError(NONSENSE) from None
-
-
-def _told(data: bytes) -> list[str]:
-    """The problems that an answer states."""
-    try:
-        return _texts(json.loads(data)) or [NONSENSE]
-    except (ValueError, TypeError, RecursionError):
-        return [NONSENSE]
-
-
-def _texts(said: Any) -> list[str]:
-    if not isinstance(said, list) or not all(isinstance(text, str) for text in said):
-        raise TypeError("no texts")
-    return said
 
 
 @dataclass(frozen=True)
@@ -441,13 +392,13 @@ def _try(model: Read | str, source: Source) -> None:
 
 
 def _answer(model: Any, source: Source, question: bytes) -> bytes:
-    kind, given = question[:1], _unpacked(question[1:])
+    kind, given = question[:1], unpacked(question[1:])
     try:
         if kind == b"P":
-            found = _scores(model, source)(given)
+            answer = _scores(model, source)(given)
         else:
-            found = model.features(given) if kind == b"F" else model.head(given)
-        return b"+" + _packed(np.ascontiguousarray(found, dtype=given.dtype))
+            answer = model.features(given) if kind == b"F" else model.head(given)
+        return b"+" + packed(np.ascontiguousarray(answer, dtype=given.dtype))
     except ModelError as error:
         problems = list(error.problems)
     except Exception as error:  # noqa: BLE001 - the file is foreign
@@ -466,22 +417,6 @@ def _scores(model: Any, source: Source) -> Callable[[Floats], Any]:
 
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:500]}" if str(error) else type(error).__name__
-
-
-def _packed(content: np.ndarray[Any, Any]) -> bytes:
-    """An array of float64 or float32 as bytes: its width, the number of its sizes, the sizes, the numbers."""
-    head = np.array([content.dtype.itemsize, content.ndim, *content.shape], dtype="<i8")
-    return head.tobytes() + content.tobytes()
-
-
-def _unpacked(data: bytes) -> np.ndarray[Any, Any]:
-    """The array of `_packed`; what does not fit is a ModelError, for it may come from a process that was taken over."""
-    width, dimensions = np.frombuffer(data[:16], dtype="<i8").tolist() if len(data) >= 16 else (0, 0)
-    start = 16 + 8 * dimensions
-    sizes = np.frombuffer(data[16:start], dtype="<i8").tolist() if 0 < dimensions < 8 and start <= len(data) else [-1]
-    if width not in {4, 8} or min(sizes) < 0 or len(data) != start + width * math.prod(sizes):
-        raise ModelError("model.path: the process of the model gave an answer of another size; save the model again")
-    return np.frombuffer(data, dtype=np.float64 if width == 8 else np.float32, offset=start).reshape(sizes).copy()
 
 
 def _ended(process: Any, connection: socket.socket) -> None:

@@ -32,6 +32,7 @@ CHOICES = (
 )
 
 OUTCOME = "outcome"
+NOTHING = "the constraints leave nothing to change"
 
 
 class Dice(Generator):
@@ -102,7 +103,7 @@ class Dice(Generator):
         )
 
 
-class _Spent(Exception):
+class _SpentError(Exception):
     """DiCE asked the model as often as it may for a row."""
 
 
@@ -124,11 +125,11 @@ class _Classifier:
         """Shape (n, 2).
 
         Raises:
-            _Spent: the calls for this row are used up.
+            _SpentError: the calls for this row are used up.
         """
         self.left -= 1
         if self.left < 0:
-            raise _Spent
+            raise _SpentError
         score = _centred(self.model.decision, self.model.probabilities(_codes(frame[_names(self.model)])))
         return np.column_stack([1 - score, score])
 
@@ -169,13 +170,12 @@ class _Library:
     def ask(self, x: Floats) -> tuple[Floats, str]:
         """Counterfactuals of one row, shape (m, d), and why there is none."""
         nothing = np.empty((0, len(x)))
-        if self.reason:
-            return nothing, self.reason
-        if np.isnan(x).any():
-            return nothing, "the row has a missing value, and DiCE takes none"
-        ranges = {name: way for j, name in enumerate(self.names) if (way := self._range(j, float(x[j]))) is not None}
-        if not ranges:
-            return nothing, "the constraints leave nothing to change"
+        missing = bool(np.isnan(x).any())
+        ways = {} if missing else {name: self._range(j, float(x[j])) for j, name in enumerate(self.names)}
+        ranges = {name: way for name, way in ways.items() if way is not None}
+        if self.reason or not ranges:
+            none = "the row has a missing value, and DiCE takes none" if missing else NOTHING
+            return nothing, self.reason or none
         extra = {"random_seed": self.settings.dice_seed} if self.settings.method == "random" else {}
         self.classifier.begin()
         try:
@@ -184,7 +184,7 @@ class _Library:
                     self._frame(x[None]), total_CFs=self.settings.per_row, desired_class="opposite",
                     features_to_vary=list(ranges), permitted_range=ranges, verbose=False, **extra,
                 )  # fmt: skip
-        except _Spent:
+        except _SpentError:
             return nothing, f"DiCE was stopped after {self.settings.calls:,} calls of the model"
         except Exception as error:  # noqa: BLE001 - the library says in many ways that it found none
             return nothing, f"DiCE: {type(error).__name__}: {error}".splitlines()[0]

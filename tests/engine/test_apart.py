@@ -25,7 +25,8 @@ from audit.core.errors import ModelError
 from audit.core.infer import infer_schema
 from audit.core.model import Allow, Capability, Decision, Model, Scorer, Source
 from audit.core.table import Floats, encode
-from audit.engine.apart import Child, Limits, Served, _packed, _unpacked, load_apart
+from audit.engine.answers import packed, unpacked
+from audit.engine.apart import Child, Limits, Served, load_apart
 from audit.models.scikit import FittedModel, SklearnAdapter
 
 LIMITS = Limits(computing=1, load=60.0, call=60.0, memory=2**29)
@@ -210,13 +211,13 @@ def test_the_process_ends_with_the_model() -> None:
 
 
 def test_an_answer_of_another_size_is_no_array() -> None:
-    good = _packed(np.ones((2, 3)))
-    assert _unpacked(good).tolist() == [[1, 1, 1], [1, 1, 1]]
+    good = packed(np.ones((2, 3)))
+    assert unpacked(good).tolist() == [[1, 1, 1], [1, 1, 1]]
     sizes = [b"", good[:-1], good + b"x", good[:8] + (2**40).to_bytes(8, "little") + good[16:], b"\0" * 16, good[:20]]
     negative = good[:16] + (-2).to_bytes(8, "little", signed=True) + (-3).to_bytes(8, "little", signed=True) + good[32:]
     for data in [*sizes, negative]:
         with pytest.raises(ModelError, match="another size"):
-            _unpacked(data)
+            unpacked(data)
 
 
 def test_threads_live_on_in_a_confined_process() -> None:

@@ -29,7 +29,8 @@ from audit.conversation import TooLongError, receive
 from audit.core.errors import ModelError
 from audit.core.infer import infer_schema
 from audit.core.model import Allow, Source
-from audit.engine.apart import Child, Limits, _close_others, _found, _told, _unpacked
+from audit.engine.answers import found, told, unpacked
+from audit.engine.apart import Child, Limits, _close_others
 from audit.models.scikit import SklearnAdapter
 
 LINUX = pytest.mark.skipif(
@@ -163,14 +164,14 @@ def answer(**said: Any) -> bytes:
 )  # fmt: skip
 def test_an_answer_of_another_form_is_one_message(data: bytes) -> None:
     with pytest.raises(ModelError, match="an answer that it cannot give") as raised:
-        _found(data)
+        found(data)
     assert len(raised.value.problems) == 1
-    assert len(_told(data)) == 1
+    assert len(told(data)) == 1
 
 
 def test_an_answer_has_a_most() -> None:
     with pytest.raises(ModelError, match="another size"):
-        _unpacked(np.array([8, 2], dtype="<i8").tobytes() + b"x" * 12)
+        unpacked(np.array([8, 2], dtype="<i8").tobytes() + b"x" * 12)
     ours, theirs = socket.socketpair()
     theirs.sendall(struct.pack("<Q", 2**62))
     with pytest.raises(TooLongError):

@@ -28,10 +28,9 @@ CELLS = (
         (FOLDERS[0], "UTC", "0", 2, {}),
         (FOLDERS[1], "Pacific/Auckland", "1", 1, {}),
         (FOLDERS[0], "Pacific/Auckland", "4711", 2, ASCII),
-        (FOLDERS[1], "UTC", "0", 1, {}),
     ]
 )
-KILLS = 20 if ACCEPT else 3
+KILLS = 20 if ACCEPT else 2
 SPEC = credit_case.SPEC | {"report": {"formats": ["html", "pdf"]}}
 
 

@@ -227,7 +227,13 @@ def _each() -> Iterator[Listed]:
     """Those that are made for several files, values or names."""
     for name in ("results.json", "manifest.json", "evidence", "changes.json"):
         commands = (VERIFY, RENDER) if name == "changes.json" else (VERIFY, RENDER, DIFF)
-        yield f"{name} 100,000 lists deep", bytes_of(name, DEEP), ALTERED, r"\.json: .*(deep|recursion|missing|key)", commands
+        yield (
+            f"{name} 100,000 lists deep",
+            bytes_of(name, DEEP),
+            ALTERED,
+            r"\.json: .*(deep|recursion|missing|key)",
+            commands,
+        )
     for tries, name, edit in (
         ("a number of 4,000 digits", "evidence", _metrics(10**3999)),
         ("no number", "evidence", _metrics(float("nan"))),

@@ -91,7 +91,7 @@ def all_refused(root: Path) -> Bundle:
 
 def no_gates(root: Path) -> Bundle:
     """An audit without gates, opinion, date or findings."""
-    facts = _facts("no gates") | {"opinion": None}
+    facts = _facts("no gates") | {"opinion": {}}
     results = {"performance": ("performance", Result(metrics=(Metric(name="auc", value=0.8, n=9),)))}
     return _bundle(root, results, (), facts, as_of=None)
 

@@ -144,9 +144,8 @@ def saliency_case(root: Path, *, side: int = 6, parts: bool = False) -> Bundle:
     )  # fmt: skip
     result = Result(metrics=tuple(metrics), tables=tables, artefacts=artefacts, notes=(note,))
     record = bundle.put(task.id, task.kind, task.key, result)
-    bundle.write(
-        "results.json", pretty_json({"format": 1, "evidence": [record.model_dump(mode="json")], "findings": []})
-    )
+    content = {"audit": {}, "opinion": {}, "evidence": [record.model_dump(mode="json")], "findings": []}
+    bundle.write("results.json", pretty_json({"format": 1, **content}))
     bundle.write_manifest(
         Manifest(
             tool={"name": "auditspec", "version": "0.1.0"}, spec_name="spec.yaml", spec="", as_of="2026-11-01", seed=7,
