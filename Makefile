@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 DEMO := demo/german_credit
 EXAMPLE := examples/german_credit
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 # A test that uses two workers computes on two threads, not on two times the cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
@@ -33,11 +34,11 @@ check: setup  ## format, lint, types, layers, dependencies, and that the committ
 	  || { echo "specs/spec.schema.json is not the generated one: run 'make schema' and commit it"; exit 1; }
 
 test: setup  ## the tests, in under 10 minutes on 2 cores
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST) $(TWO)
 
 accept: setup  ## every costly check at its full count; writes docs/acceptance.md
 	@scripts/browser-tools
-	$(BIN)/python tests/accept.py -n 2 --dist loadfile
+	$(BIN)/python tests/accept.py $(TWO)
 
 bench: setup  ## what audits cost, and our searches beside other libraries' (an hour; goes on where it was)
 	$(BIN)/python tests/bench/run.py

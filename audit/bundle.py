@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import stat
@@ -428,12 +429,16 @@ def _check_file(root: Path, place: Path) -> None:
 
 
 def files_below(root: Path, apart: Collection[str]) -> Iterator[str]:
-    """Paths of all files below a folder, sorted, but those that are hidden or lie `apart` at its top."""
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        hidden = any(step.startswith(".") for step in relative.parts)
-        if path.is_file() and not hidden and relative.parts[0] not in apart:
-            yield relative.as_posix()
+    """Paths of all files below a folder, sorted, but those that are hidden or lie `apart` at its top.
+
+    What goes away meanwhile is not there: a run may be writing in a hidden folder.
+    """
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root):
+        left_out = apart if folder == str(root) else ()
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
+        found += [Path(folder, name) for name in files if not name.startswith(".") and name not in left_out]
+    yield from (path.relative_to(root).as_posix() for path in sorted(found) if path.is_file())
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

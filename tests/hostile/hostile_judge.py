@@ -78,7 +78,7 @@ def _is_astray(path: str, made: Stage, *, writes: bool, itself: bool = False) ->
     """Whether a file is none that an audit reads, or writes."""
     real = str(made.folder / path) if itself else _real(path, made)  # the kernel refuses a link in the last place
     area = str(made.folder.parent.parent)
-    if real.startswith(tempfile.gettempdir()) and not real.startswith(area):
+    if real.startswith(tempfile.gettempdir()) and not real.startswith((area, f"{ROOT}/")):
         return False  # scratch, whose names nobody knows
     if real.startswith(f"{made.folder}/out"):
         return real.endswith(".py")
