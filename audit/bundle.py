@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import JsonValue, ValidationError
 
-from audit.confinement import memory_within
+from audit.confinement import memory_within, table_memory
 from audit.core.base import canonical_json, sha256
 from audit.core.errors import BundleError
 from audit.core.evidence import KEY, Artefact, ArtefactRecord, Evidence, Result, TableRecord, inside
@@ -27,6 +27,7 @@ from audit.core.integrity import SIGNATURE, differences
 from audit.core.manifest import Manifest
 from audit.core.waiver import Waiver
 from audit.disk import faults, held, settle_folder, write_through, write_whole
+from audit.paths import MOST_BYTES
 
 UNRECORDED = frozenset({"manifest.json", "run.json", SIGNATURE})
 """Files whose digest the manifest cannot or must not hold."""
@@ -38,11 +39,8 @@ STAGES = (".next", ".drawn")
 PENDING = "pending.json"
 """The file in them that says: all is there, and is now put in place."""
 
-MOST_BYTES, MOST_JSON = 64 * 2**30, 2**30
-"""The largest file of a bundle that is opened, and the largest of them that is read as JSON."""
-
-MEMORY, PER_BYTE = 4 * 2**30, 30
-"""Bytes of memory that reading a table may take, and how many for each byte of its file where that is more."""
+MOST_JSON = 2**30
+"""The largest file of a bundle that is read as JSON."""
 
 PATIENCE = 10.0
 """Seconds to wait for a process that is putting a bundle in place: it only renames files."""
@@ -217,10 +215,10 @@ class Bundle:
         """A table by its record.
 
         Raises:
-            BundleError: it is not to be opened, is no table, or has other rows or columns than the record says.
+            BundleError: it is not to be opened, or is no table.
         """
         place = self.found(record.path)
-        most = max(MEMORY, PER_BYTE * place.stat().st_size)
+        most = table_memory(place.stat().st_size)
         try:
             with memory_within(most), pq.ParquetFile(place) as file:
                 frame: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)

@@ -135,6 +135,11 @@ def _used() -> int | None:
     return int(status.read_text().split()[0]) * resource.getpagesize() if status.exists() else None
 
 
+def table_memory(size: int) -> int:
+    """Bytes of memory that reading a table may take whose file has so many: 4 GiB, or 30 times as many."""
+    return max(4 * 2**30, 30 * size)
+
+
 def confine() -> bool:
     """Whether there is a filter for this system; from then on the process can neither change nor reach what is outside.
 

@@ -227,12 +227,8 @@ def left_behind(root: Path) -> tuple[list[str], list[str]]:
         return wrong, []
     wrong += [line for stage in STAGES for line in _no_plan(root / stage / PENDING)]
     said = {
-        STAGES[
-            0
-        ]: "was left by a run that did not end; it is not of the bundle, and a run into this folder goes on there",
-        STAGES[
-            1
-        ]: "was left by a command that did not end; it is not of the bundle, and the next `audit render` clears it",
+        STAGE: "was left by a run that did not end; it is not of the bundle, and a run into this folder goes on there",
+        DRAWN: "was left by a command that did not end; it is not of the bundle, and the next `audit render` clears it",
         LOCK: abandoned_lock(root),
     }
     named = {line.partition(":")[0] for line in wrong}

@@ -98,12 +98,9 @@ def load_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS, *, cop
     Raises:
         ModelError: as the adapter says, or the file went beyond its limits or ended the process that opened it.
     """
-    parsers = adapter.parsers()
-    if not parsers or any(find_spec(name.partition(".")[0]) is None for name in parsers):
+    child = _child(adapter, source, limits, copy=copy)
+    if child is None:
         return adapter.load(source)
-    for name in parsers:
-        importlib.import_module(name)
-    child = Child(adapter, source, limits, copy=copy and sys.platform == "linux")
     try:
         description = child.opened()
     except BaseException:
@@ -129,16 +126,23 @@ def names_apart(adapter: Adapter, source: Source, limits: Limits = LIMITS) -> tu
     Raises:
         ModelError: as `load_apart`.
     """
+    child = _child(adapter, source, limits, copy=True)
+    if child is None:
+        return None
+    try:
+        return child.opened().names
+    finally:
+        child.close()
+
+
+def _child(adapter: Adapter, source: Source, limits: Limits, *, copy: bool) -> "Child | None":
+    """The process of a model file; None where the file needs none, or what reads it is not installed."""
     parsers = adapter.parsers()
     if not parsers or any(find_spec(name.partition(".")[0]) is None for name in parsers):
         return None
     for name in parsers:
         importlib.import_module(name)
-    child = Child(adapter, source, limits, copy=sys.platform == "linux")
-    try:
-        return child.opened().names
-    finally:
-        child.close()
+    return Child(adapter, source, limits, copy=copy and sys.platform == "linux")
 
 
 class Child:

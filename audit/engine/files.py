@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.confinement import memory_within
+from audit.confinement import memory_within, table_memory
 from audit.core.errors import DataError, ModelError, SpecError
 from audit.core.manifest import InputRecord
 from audit.paths import refusal
@@ -16,9 +16,6 @@ from audit.spec.load import Loaded
 from audit.spec.messages import Problem
 
 Steps = tuple[str | int, ...]
-
-MEMORY, PER_BYTE = 4 * 2**30, 30
-"""Bytes of memory that reading a table may take, and how many for each byte of the file where that is more."""
 
 MOST_COLUMNS = 20_000
 SHOWN = 200
@@ -84,7 +81,7 @@ def parse_rows(loaded: Loaded, steps: Steps, path: Path, name: str) -> pd.DataFr
     Raises:
         DataError: it cannot be read, has no rows, or two columns of one name.
     """
-    most = max(MEMORY, PER_BYTE * path.stat().st_size)
+    most = table_memory(path.stat().st_size)
     try:
         with memory_within(most):
             frame = _parse(path)

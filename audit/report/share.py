@@ -149,10 +149,11 @@ def _audit_id(facts: Mapping[str, Any]) -> Any:
 
 def _write(whole: Bundle, made: Draft, manifest: Manifest, least: int) -> None:
     """Evidence, results and manifest of the shared bundle."""
-    judged = {record.id: _judged(whole.findings(), record) for record in whole.records()}
-    small = _small(whole, judged, least)
+    given, before = whole.findings(), whole.records()
+    judged = {record.id: _judged(given, record) for record in before}
+    small = _small(whole, before, judged, least)
     left, records, plain = Left(forced=small.forced), [], []
-    for record in whole.records():
+    for record in before:
         result = _reduced(whole, record, _Shown(small, judged[record.id], least), left)
         key = spec_key(manifest.spec, manifest.overrides, result.notes) if record.kind == "spec" else record.key
         records.append(made.put(record.id, record.kind, key, result))
@@ -181,10 +182,10 @@ def _judged(findings: Sequence[Finding], record: Evidence) -> frozenset[int]:
     )
 
 
-def _small(whole: Bundle, judged: Mapping[str, frozenset[int]], least: int) -> SmallGroups:
+def _small(whole: Bundle, records: Sequence[Evidence], judged: Mapping[str, frozenset[int]], least: int) -> SmallGroups:
     """What of groups may not be shown, over all evidence."""
     lines: list[Line] = []
-    for record in whole.records():
+    for record in records:
         for table in record.tables:
             if divides(table.columns):
                 lines += lines_of_table(record.id, table.name, whole.table(table))
