@@ -105,15 +105,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) ->
 
 
 @pytest.fixture(scope="session")
-def dogs(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Path:
-    """The folder in which a few dogs were audited: the example in `dogs`, the bundle in `out`."""
-
-    def make(folder: Path) -> Path:
-        done = a_few_dogs(folder, offline)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return folder
-
-    return once(tmp_path_factory, "dogs", make)
+def dogs(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Audited:
+    """The audit of a few dogs."""
+    return once(tmp_path_factory, "dogs", lambda folder: a_few_dogs(folder, offline))
 
 
 Figure = Callable[..., None]

@@ -2,15 +2,12 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
-from credit_case import command
-from example_case import ROOT
+from example_case import ROOT, Audited, audited
 
 PICTURES = ROOT.parent / "shared" / "data" / "imagewoof"
 STUDY = ROOT / "build" / "study" / "lite"
@@ -21,8 +18,8 @@ BREEDS = yaml.safe_load((ROOT / "examples/dogs/spec.yaml").read_text(encoding="u
 QUERIES, REFERENCES = 4, 3
 
 
-def a_few_dogs(folder: Path, offline: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Scaffolds the example in `dogs`, gives it a few pictures, and runs it into `out`.
+def a_few_dogs(folder: Path, offline: dict[str, str]) -> Audited:
+    """The example with a few pictures; so few that no gate can be sure.
 
     Skips the test where the pictures, the network or its weights are not there.
     """
@@ -34,18 +31,14 @@ def a_few_dogs(folder: Path, offline: dict[str, str]) -> subprocess.CompletedPro
         pytest.skip("network and weights are not there: `make study-saliency` installs them")
     # Whether or not they can be imported here: another test may have put their folder on the path of this process.
     env = offline | {"PYTHONPATH": os.pathsep.join([offline["PYTHONPATH"], str(STUDY)])}
-    assert command("init", folder / "dogs", "--example", "dogs", **env).returncode == 0
-    _few(folder / "dogs", "queries", QUERIES)
-    _few(folder / "dogs", "references", REFERENCES)
-    subprocess.run([sys.executable, folder / "dogs" / "make_model.py"], check=True, timeout=300, env=os.environ | env)
-    # So few dogs that no gate can be sure.
-    return command("run", folder / "dogs/spec.yaml", "-o", folder / "out", "--set", "gates=[]", **env)
+    return audited("dogs", folder, env, "gates=[]", given=_few, script="make_model.py")
 
 
-def _few(folder: Path, part: str, most: int) -> None:
+def _few(home: Path) -> None:
     """The first pictures of each breed, copied."""
-    for breed in BREEDS:
-        target = folder / "pictures" / part / breed
-        target.mkdir(parents=True)
-        for path in sorted((PICTURES / part / breed).iterdir())[:most]:
-            shutil.copy(path, target)
+    for part, most in (("queries", QUERIES), ("references", REFERENCES)):
+        for breed in BREEDS:
+            target = home / "pictures" / part / breed
+            target.mkdir(parents=True)
+            for path in sorted((PICTURES / part / breed).iterdir())[:most]:
+                shutil.copy(path, target)

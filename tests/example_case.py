@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -28,15 +29,25 @@ class Audited:
     seconds: float
 
 
-def audited(name: str, folder: Path, env: dict[str, str], *settings: str, script: str = "") -> Audited:
+def audited(
+    name: str,
+    folder: Path,
+    env: dict[str, str],
+    *settings: str,
+    given: Callable[[Path], None] | None = None,
+    script: str = "",
+) -> Audited:
     """Scaffolds and runs an example.
 
     Args:
         settings: overrides of its spec, as `--set` takes them.
+        given: puts into its folder what a person has.
         script: what makes the files that the example does not hold.
     """
     start = _children()
     init = command("init", folder / name, "--example", name, **env)
+    if given is not None:
+        given(folder / name)
     if script:
         subprocess.run([sys.executable, folder / name / script], check=True, timeout=300, env=os.environ | env)
     run = command(

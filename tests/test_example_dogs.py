@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from dogs_case import BREEDS, QUERIES
-from example_case import ROOT
+from example_case import ROOT, Audited
 
 
 def test_the_example_names_each_breed_once() -> None:
@@ -15,13 +15,15 @@ def test_the_example_names_each_breed_once() -> None:
     assert all(f'"{breed}": ' in script and f"{breed} " in text for breed in BREEDS)
 
 
-def test_a_few_dogs(dogs: Path) -> None:
-    found = json.loads((dogs / "out" / "results.json").read_text(encoding="utf-8"))
+def test_a_few_dogs(dogs: Audited) -> None:
+    assert dogs.init.returncode == 0
+    assert dogs.run.returncode == 0, dogs.run.stdout + dogs.run.stderr
+    found = json.loads((dogs.out / "results.json").read_text(encoding="utf-8"))
     values = {(r["id"], m["name"]): m["value"] for r in found["evidence"] for m in r["metrics"]}
-    wrong = misread(dogs / "dogs")
+    wrong = misread(dogs.folder)
     assert 0 < wrong < QUERIES * len(BREEDS) / 2
     assert values["saliency_partition", "misread"] == wrong
-    assert "data:image/jpeg;base64," in (dogs / "out" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg;base64," in (dogs.out / "report.html").read_text(encoding="utf-8")
 
 
 def misread(folder: Path) -> int:

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import credit_case
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -241,11 +242,16 @@ def test_stale_scores_of_the_system_in_use_are_a_finding(changed, tmp_path):
 
 def test_a_region_without_an_audited_row_is_said_and_leaves_the_others_alone(changed, tmp_path):
     def edit(spec, folder):
-        oldest = pd.read_csv(folder / "holdout.csv")["income"].max()
-        spec["data"]["sample"]["rows"] = 8
-        spec["regions"] += [
-            {"name": "richest", "where": f"income >= {oldest}"},
-            {"name": "nobody", "where": f"income > {oldest}"},
+        frame = pd.read_csv(folder / "holdout.csv")
+        most = frame["income"].max()
+        # A class of one row among 240 has no share in a sample of 8, whichever rows are drawn.
+        frame["outcome"] = np.where(frame["income"] < most, "good", "bad")
+        frame.to_csv(folder / "holdout.csv", index=False)
+        spec["data"]["sample"] = {"rows": 8, "stratify": "target"}
+        spec["regions"] = [
+            {"name": "near", "around": int(frame["id"].iloc[0]), "nearest": 12},
+            {"name": "richest", "where": f"income >= {most}"},
+            {"name": "nobody", "where": f"income > {most}"},
         ]
 
     outcome = run(changed(edit), tmp_path / "out")

@@ -4,7 +4,6 @@ import shutil
 import signal
 
 import crash_case
-import folder_case
 import pytest
 import signing_case
 from folder_case import RENDER, audit, kill_while_it_draws, tree
@@ -14,16 +13,6 @@ from audit.core.errors import BundleError
 from audit.draft import unfinished
 
 pytest.importorskip("pyhanko", reason="pyhanko is an optional package")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return folder_case.make(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def place(made, tmp_path):
-    return folder_case.copy(made[1], tmp_path)
 
 
 def sign(folder, out):
@@ -86,13 +75,13 @@ def place_of(files, out):
     return folder
 
 
-def test_a_run_that_was_cut_off_does_not_replace_what_was_signed_since(made, place):
+def test_a_run_that_was_cut_off_does_not_replace_what_was_signed_since(small_audit, place):
     out, home = place
-    kill_while_it_draws(place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    kill_while_it_draws(place, "run", small_audit[0], "-q", "--set", "run.seed=4", "-o", "out")
     assert (out / ".next" / "manifest.json").is_file()
     sign(home, out)
     before = tree(out)
-    ended = audit(place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    ended = audit(place, "run", small_audit[0], "-q", "--set", "run.seed=4", "-o", "out")
     assert (ended.code, "holds a bundle that A. Validator signed; name another folder" in ended.said) == (2, True)
     assert tree(out) == before
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 
-import folder_case
 import pytest
 from folder_case import RENDER, audit, kill_while_it_draws, tree
 
@@ -14,16 +13,6 @@ from audit.core.errors import BundleError
 from audit.disk import hold
 from audit.draft import DRAWN, Draft, drawing, left_behind
 from audit.engine.verify import verify
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return folder_case.make(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def place(made, tmp_path):
-    return folder_case.copy(made[1], tmp_path)
 
 
 def key_of(out):
@@ -100,11 +89,11 @@ def test_what_leads_elsewhere_is_refused_and_nothing_is_touched(place, what):
 
 
 @pytest.mark.parametrize("what", ["stage", "stage of pages", "a part", "all evidence", "lock", "a lock that is a pipe"])
-def test_a_run_refuses_it_too(made, place, what):
+def test_a_run_refuses_it_too(small_audit, place, what):
     out, home = place
     PLANTED[what][0](out, home)
     before = tree(home)
-    ended = audit(place, "run", made[0], "-q", "-o", "out")
+    ended = audit(place, "run", small_audit[0], "-q", "-o", "out")
     assert (ended.code, PLANTED[what][1] in ended.said) == (4, True), ended.said
     assert tree(home) == before
 
@@ -200,9 +189,9 @@ def test_verify_names_what_leads_elsewhere(place):
         verify(Bundle(out), quick=True)
 
 
-def test_what_an_honest_command_left_is_a_note_and_no_fault(made, place):
+def test_what_an_honest_command_left_is_a_note_and_no_fault(small_audit, place):
     out, _ = place
-    counted = kill_while_it_draws(place, "run", made[0], "-q", "--set", "run.seed=4", "-o", "out")
+    counted = kill_while_it_draws(place, "run", small_audit[0], "-q", "--set", "run.seed=4", "-o", "out")
     assert counted[-1] == "os.mkdir .next/tmp"
     (out / DRAWN).mkdir()
     found = verify(Bundle(out), quick=True)

@@ -8,20 +8,14 @@ import subprocess
 
 import crash_case
 import credit_case
-import folder_case
 import pytest
 
 from audit.engine.provenance import user
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return folder_case.make(tmp_path_factory.mktemp("made"))
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
-def test_a_disk_that_is_read_only_is_one_message_before_the_work(made, tmp_path):
-    spec, first = made
+def test_a_disk_that_is_read_only_is_one_message_before_the_work(small_audit, tmp_path):
+    spec, first = small_audit
     disk = tmp_path / "disk"
     if not crash_case.small_disk(disk, 64 * 2**20):
         pytest.skip("this machine lets nobody mount a disk")

@@ -53,8 +53,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         render(bundle, ["html"])
         yield name, bundle.root / "report.html"
     else:
-        made = request.getfixturevalue(name)
-        yield name, (made / "out" if name == "dogs" else made.out) / "report.html"
+        yield name, request.getfixturevalue(name).out / "report.html"
 
 
 @pytest.fixture(scope="module")

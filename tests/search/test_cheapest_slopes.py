@@ -1,12 +1,12 @@
 """`cheapest` on models with a gradient: the features that it looks at are those that a closed form names."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from conftest import Figure
 from test_gradient import ORDER, RULES, curved, inputs_of, mixed
 
 from audit.core.counterfactuals import Found
@@ -124,7 +124,7 @@ def run(inputs: Inputs, effort: str) -> tuple[Found, float, int]:
     return found, float(prices.of(inputs.sample.table.codes[found.row], found.codes).mean()), spent
 
 
-def test_it_asks_for_far_fewer_rows_at_the_same_cost(figure: Figure) -> None:
+def test_it_asks_for_far_fewer_rows_at_the_same_cost(figure: Callable[..., None]) -> None:
     inputs = many(40, 40)
     assert inputs.model is not None
     blind = replace(inputs.model.model, capabilities=frozenset({"predict"}))  # type: ignore[type-var]

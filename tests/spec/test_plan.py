@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import EXAMPLE
+from design_spec import EXAMPLE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

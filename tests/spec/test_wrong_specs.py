@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import EXAMPLE
+from design_spec import EXAMPLE
 
 from audit.core.errors import SpecError
 from audit.spec.messages import _cleaned
