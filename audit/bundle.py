@@ -59,6 +59,8 @@ class Bundle:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.distrusted = set[str]()
+        """Keys of evidence that is there and was not taken, since its files are not those that were recorded."""
 
     def place(self, path: str) -> Path:
         """Where a file of the bundle is."""
@@ -112,16 +114,39 @@ class Bundle:
         return plain_json(self.found(path))
 
     def evidence(self, key: str) -> Evidence | None:
-        """The record of the task with this key, or None if it was not run, was cut off, or ended in an error."""
-        name = f"evidence/{key}/evidence.json"
-        if not self.has(name):
+        """The record of the task with this key, or None if it was not run, cut off or altered, or ended in an error.
+
+        Raises:
+            BundleError: it leads out of the bundle; this is refused, and not made anew.
+        """
+        home = f"evidence/{key}"
+        if not self.has(f"{home}/evidence.json"):
             return None
-        self.found(name)  # what leads out is refused, and not made anew
+        if not self.as_recorded(home):
+            self.distrusted.add(key)
+            return None
+        record = self._whole(home, key)
+        return None if record is None or record.status == "error" else record
+
+    def as_recorded(self, home: str) -> bool:
+        """Whether a folder of evidence holds what the manifest says; True where no manifest holds it yet."""
+        return True
+
+    def _whole(self, home: str, key: str) -> Evidence | None:
+        """The evidence in a folder, where its record can be read and its other files are those of the record."""
+        self.found(f"{home}/evidence.json")
         try:
-            record = self._record(f"evidence/{key}", key)
+            record = self._record(home, key)
         except BundleError:
             return None
-        return None if record.status == "error" else record
+        items: list[TableRecord | ArtefactRecord] = [*record.tables, *record.artefacts]
+        try:
+            whole = all(self.sha256(item.path) == item.sha256 for item in items)
+        except GoneError:
+            whole = False
+        if not whole:
+            self.distrusted.add(key)
+        return record if whole else None
 
     def _record(self, home: str, key: str) -> Evidence:
         """The evidence in a folder of the bundle, whose tables and artefacts lie in the same folder.
@@ -155,7 +180,8 @@ class Bundle:
     def part(self, key: str, index: int) -> Result | None:
         """The result of one part, or None."""
         home = f"parts/{key}/{index:06d}"
-        return self.result(self._record(home, key)) if self.has(f"{home}/evidence.json") else None
+        record = self._whole(home, key) if self.has(f"{home}/evidence.json") else None
+        return None if record is None else self.result(record)
 
     def drop_parts(self, key: str | None = None) -> None:
         """Forgets the parts of a task that is whole, or all parts."""

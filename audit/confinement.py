@@ -150,7 +150,16 @@ def confine() -> bool:
     if sys.platform != "linux" or known is None:
         return False
     column, machine, setting = known
-    steps = _filter(column, machine)
+    _set_filter(_filter(column, machine), setting)
+    return True
+
+
+def _set_filter(steps: list[bytes], setting: int) -> None:
+    """Puts all threads of this process, and what they start, under a filter.
+
+    Raises:
+        OSError: the kernel does not take it.
+    """
     content = ctypes.create_string_buffer(b"".join(steps))
     program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(content))
     libc = ctypes.CDLL(None)
@@ -158,7 +167,6 @@ def confine() -> bool:
     all_threads, set_filter = 1, 1
     if libc.syscall(setting, set_filter, all_threads, ctypes.create_string_buffer(program)) != 0:
         raise OSError(errno.ENOSYS, UNCONFINED)
-    return True
 
 
 def _filter(column: int, machine: int) -> list[bytes]:

@@ -11,11 +11,12 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
-from audit.bundle import PENDING, STAGES, Bundle, files_below, plain_json
+from audit.bundle import PENDING, STAGES, Bundle, GoneError, files_below, plain_json
 from audit.core.errors import BundleError
 from audit.core.evidence import KEY
 from audit.core.integrity import SIGNATURE
@@ -72,6 +73,25 @@ class Draft(Bundle):
         """Where a file of the new bundle is now."""
         staged = self.stage / path
         return staged if path in self.gone or staged.exists() else self.root / path
+
+    def as_recorded(self, home: str) -> bool:
+        """Whether a folder of evidence holds what the manifest in place says; True of what was computed since.
+
+        Otherwise a number that somebody changed in place would stand in the next manifest as if it had been computed.
+        """
+        if (self.stage / home).exists():
+            return True
+        recorded = {name: digest for name, digest in self._before.items() if name.startswith(f"{home}/")}
+        try:
+            return bool(recorded) and all(self.sha256(name) == digest for name, digest in recorded.items())
+        except GoneError:
+            return False
+
+    @cached_property
+    def _before(self) -> Mapping[str, str]:
+        """Digests of the files of the bundle in place."""
+        manifest = replaced(self.root)
+        return {} if manifest is None else manifest.files
 
     def target(self, path: str) -> Path:
         """Where a file of the new bundle is written."""

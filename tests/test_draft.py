@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from audit import disk
-from audit.bundle import Bundle
+from audit.bundle import Bundle, parquet_bytes, pretty_json
 from audit.core.evidence import Result
 from audit.core.manifest import Manifest
 from audit.core.plan import Plan
@@ -93,6 +93,37 @@ def test_drawing_again_keeps_the_other_files_and_the_work_of_a_run_that_was_cut_
     again = Draft(tmp_path)
     again.begin()
     assert again.evidence("k2").id == "x"
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "evidence.json"])
+@pytest.mark.parametrize("change", ["altered", "gone", "not of the manifest"])
+def test_evidence_that_is_not_as_it_was_recorded_is_computed_again(tmp_path, name, change):
+    bundle = first(tmp_path)
+    path, listed = tmp_path / "evidence" / "k1" / name, bundle.manifest()
+    if change == "gone":
+        path.unlink()
+    elif change == "altered":
+        path.write_bytes(path.read_bytes() + b" ")
+    else:
+        files = {file: digest for file, digest in listed.files.items() if not file.startswith("evidence/")}
+        bundle.write("manifest.json", pretty_json(listed.model_copy(update={"files": files}).model_dump(mode="json")))
+    draft = Draft(tmp_path)
+    draft.begin()
+    assert draft.evidence("k1") is None
+    put(draft, "k1", 1)
+    assert draft.evidence("k1").id == "x", "what was computed since is taken"
+
+
+def test_what_an_interrupted_run_left_must_be_that_of_its_record(tmp_path):
+    draft = Draft(tmp_path)
+    put(draft, "k1", 1)
+    draft.put_part("k2", 0, Result(tables={"t": pd.DataFrame({"a": [1]})}))
+    assert (draft.evidence("k1").id, draft.part("k2", 0).tables["t"]["a"].tolist()) == ("x", [1])
+    assert draft.distrusted == set()
+    for table in (tmp_path / ".next").rglob("t.parquet"):
+        table.write_bytes(parquet_bytes(pd.DataFrame({"a": [2]})))
+    assert (draft.evidence("k1"), draft.part("k2", 0)) == (None, None)
+    assert draft.distrusted == {"k1", "k2"}
 
 
 def test_what_was_left_half_written_is_cleared_away_and_what_is_whole_is_kept(tmp_path):

@@ -72,6 +72,9 @@ def command(
     )
     with ExitStack() as stack:
         outcome = run(spec, output, chosen, _progress(stack, quiet=quiet, verbose=verbose))
+    if outcome.altered and not quiet:
+        tasks = ", ".join(outcome.altered)
+        click.echo(f"{output}: files of {tasks} were altered since the run before; computed again", err=True)
     if as_json:
         click.echo(json.dumps(_summary(outcome), indent=2, sort_keys=True))
     else:

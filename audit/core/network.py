@@ -400,14 +400,17 @@ def _finite(tensor: "Tensor") -> bool:
     return bool(tensor.isfinite().all())
 
 
+CHECK = "Check `model.architecture`, and that features, channels and classes are those of the training."
+
+
 def _difference(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
     """The first tensor that is missing, of another shape, or too many."""
     for name, shape in expected.items():
         if name not in found:
             return f"{name} is missing; the file holds {', '.join(sorted(found)) or 'nothing'}."
         if found[name] != shape:
-            return f"{name} has shape {found[name]}, expected {shape}. Check `hidden` and `features`."
-    return f"{', '.join(sorted(set(found) - set(expected)))} is not in the architecture. Check `hidden`."
+            return f"{name} has shape {found[name]}, expected {shape}. {CHECK}"
+    return f"{', '.join(sorted(set(found) - set(expected)))} is not in the architecture. {CHECK}"
 
 
 def run_on_one_thread() -> None:

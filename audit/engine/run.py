@@ -50,6 +50,7 @@ class Outcome:
 
     Attributes:
         reports: names of the rendered files.
+        altered: tasks that were computed again because files of an earlier run in the folder were altered.
         exit_code: 0 ok, 1 a gate failed or a waiver expired, 3 a method in error, 5 incomplete or a gate without
             evidence.
     """
@@ -59,6 +60,7 @@ class Outcome:
     findings: tuple[Finding, ...]
     reports: tuple[str, ...]
     exit_code: int
+    altered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def _run(bundle: Draft, loaded: Loaded, texts: Texts, options: Options, progress
         wanted = _wanted(plan, options.only)
     evidence = compute(bundle, loaded, loading, plan, wanted, options, progress)
     records = (_spec_evidence(loaded, loading, texts, bundle), *evidence.values())
-    return _conclude(bundle, loaded, loading, texts, plan, records, options)
+    outcome = _conclude(bundle, loaded, loading, texts, plan, records, options)
+    return replace(outcome, altered=tuple(task.id for task in plan.tasks if task.key in bundle.distrusted))
 
 
 def compute(

@@ -35,11 +35,11 @@ def main() -> None:
     """Reads what is asked, goes behind the limits, answers."""
     asked = json.load(sys.stdin)
     _warm()
-    answer: dict[str, Any] = {"done": {}, "references": [], "problem": None}
+    answer: dict[str, Any] = {"done": {}, "references": [], "problem": None, "unconfined": ""}
     try:
         _confine(asked["memory"], asked["seconds"], asked["confinement"])
     except OSError as error:  # templates of strangers are not filled without
-        answer["problem"] = {"file": asked["fill"][0], "line": 1, "text": str(error.strerror or error)}
+        answer["unconfined"] = str(error.strerror or error)
         sys.stdout.write(json.dumps(answer))
         return
     try:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from audit.core.base import Frozen
-from audit.core.errors import SpecError
+from audit.core.errors import AuditError, SpecError
 from audit.report.blocks import Look
 from audit.report.logo import WrongLogoError, logo
 from audit.report.markup import WrongMarkupError, cleaned
@@ -185,6 +185,7 @@ def draw(settings: Settings, files: Mapping[str, bytes], report: Mapping[str, An
 
     Raises:
         SpecError: with file and line.
+        AuditError: the kernel takes no filter, so that no template is filled.
     """
     if wrong := faint(settings.colours):
         raise SpecError([f"template.yaml:1: colours.{'.'.join(path)}: {text}" for path, text in wrong])
@@ -237,6 +238,8 @@ def _filled(
         return {}
     templates = {name: _text(files, name) for name in sorted(files) if name.endswith(".j2")}
     answer = _child({"templates": templates, "fill": settings.fill, "report": report})
+    if answer["unconfined"]:
+        raise AuditError(f"report.template: no template was filled: {answer['unconfined']}")
     if problem := answer["problem"]:
         raise SpecError(f"{problem['file']}:{problem['line']}: {problem['text']}")
     numbers, wrong = [], []

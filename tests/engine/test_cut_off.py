@@ -10,11 +10,14 @@ import platform
 import pty
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import credit_case
+import folder_case
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +27,23 @@ from sklearn.naive_bayes import GaussianNB
 
 from audit.cli import init
 from audit.cli.main import main
-from audit.confinement import CLONE, IOCTL, MACHINES, NOT_THESE, REFUSED, SENDTO, confine
+from audit.confinement import (
+    ALLOW,
+    CLONE,
+    EQUAL,
+    IOCTL,
+    LOAD,
+    MACHINES,
+    NOT_THESE,
+    REFUSED,
+    RETURN,
+    SENDTO,
+    UNCONFINED,
+    UNKNOWN,
+    _set_filter,
+    _step,
+    confine,
+)
 from audit.conversation import TooLongError, receive
 from audit.core.errors import ModelError
 from audit.core.infer import infer_schema
@@ -110,6 +129,38 @@ def test_nobody_types_into_the_terminal() -> None:
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == errno.EPERM
     os.close(terminal)
+
+
+def without_filters() -> None:
+    """From here on the kernel answers as one that knows no filter of system calls."""
+    setting = MACHINES[platform.machine()][2]
+    _set_filter([_step(LOAD, 0), _step(EQUAL, setting, 0, 1), _step(RETURN, UNKNOWN), _step(RETURN, ALLOW)], setting)
+
+
+@LINUX
+@pytest.mark.parametrize("foreign", ["model", "template"])
+def test_a_kernel_that_knows_no_filter_opens_nothing_foreign(tmp_path: Path, foreign: str) -> None:
+    spec = credit_case.make(tmp_path / "case", n=60, spec=folder_case.SPEC)
+    line: list[str | Path] = ["run", spec, "-q", "-o", tmp_path / "out"]
+    if foreign == "template":
+        brand = spec.parent / "brand"
+        brand.mkdir()
+        (brand / "template.yaml").write_text("name: Bank\nblocks: {S7.start: note.j2}\n")
+        (brand / "note.j2").write_text("<p>ours</p>")
+        assert credit_case.command(*line, "--set", "report.template=brand").returncode == 0
+        line = ["render", tmp_path / "out", "--format", "html"]
+    before = folder_case.tree(tmp_path / "out")
+    done = subprocess.run(
+        [sys.executable, "-m", "audit", *line],
+        preexec_fn=without_filters,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, UNCONFINED in done.stderr) == (3, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert folder_case.tree(tmp_path / "out") == before
 
 
 def test_all_files_but_one_are_closed() -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 
 import pytest
+from credit_case import contents
 from folder_case import RENDER, audit, kill_while_it_draws, tree
 
 from audit.bundle import Bundle
@@ -208,6 +210,22 @@ def test_what_an_honest_command_left_is_a_note_and_no_fault(small_audit, place):
     assert left_behind(out) == ([], notes), "a full disk leaves it empty"
     with hold(out):
         assert left_behind(out) == ([], []), "a process writes"
+
+
+@pytest.mark.parametrize("kind", ["performance", "sample"])
+def test_a_number_that_somebody_changed_is_computed_again(small_audit, place, kind):
+    out, _ = place
+    before = contents(out)
+    (record,) = [record for record in Bundle(out).records() if record.id == kind]
+    path = out / "evidence" / record.key / "evidence.json"
+    text = path.read_text()
+    changed = re.sub(r'("value": )(?!null)[^,\n]+', r"\g<1>0.999", text)
+    assert changed != text
+    path.write_text(changed)
+    ended = audit(place, "run", small_audit[0], "-o", "out")
+    assert ended.code == 0, ended.said
+    assert ended.said == f"{out}: files of {kind} were altered since the run before; computed again\n"
+    assert contents(out) == before
 
 
 def test_of_a_drawing_that_fails_nothing_is_left(place):
