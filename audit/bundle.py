@@ -139,9 +139,8 @@ class Bundle:
             record = self._record(home, key)
         except BundleError:
             return None
-        items: list[TableRecord | ArtefactRecord] = [*record.tables, *record.artefacts]
         try:
-            whole = all(self.sha256(item.path) == item.sha256 for item in items)
+            whole = all(self.sha256(item.path) == item.sha256 for item in record.files())
         except GoneError:
             whole = False
         if not whole:
@@ -162,8 +161,7 @@ class Bundle:
             raise BundleError(f"{self.root / name}: not as audit writes it: {first_fault(error)}") from error
         if record.key != key:
             raise BundleError(f"{self.root / name}: is the evidence of another key, {record.key}")
-        items: list[TableRecord | ArtefactRecord] = [*record.tables, *record.artefacts]
-        for item in items:
+        for item in record.files():
             if PurePosixPath(item.path).parent.as_posix() != home:
                 text = f"{printable(item.name)} lies outside its folder, at {printable(item.path)}"
                 raise BundleError(f"{self.root / name}: {text}; nothing was read there")

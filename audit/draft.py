@@ -79,7 +79,7 @@ class Draft(Bundle):
 
         Otherwise a number that somebody changed in place would stand in the next manifest as if it had been computed.
         """
-        if (self.stage / home).exists():
+        if (self.stage / home / "evidence.json").exists():
             return True
         recorded = {name: digest for name, digest in self._before.items() if name.startswith(f"{home}/")}
         try:

@@ -96,19 +96,21 @@ def test_drawing_again_keeps_the_other_files_and_the_work_of_a_run_that_was_cut_
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "evidence.json"])
-@pytest.mark.parametrize("change", ["altered", "gone", "not of the manifest"])
+@pytest.mark.parametrize("change", ["altered", "altered below an empty stage", "gone", "not of the manifest"])
 def test_evidence_that_is_not_as_it_was_recorded_is_computed_again(tmp_path, name, change):
     bundle = first(tmp_path)
     path, listed = tmp_path / "evidence" / "k1" / name, bundle.manifest()
     if change == "gone":
         path.unlink()
-    elif change == "altered":
+    elif change.startswith("altered"):
         path.write_bytes(path.read_bytes() + b" ")
     else:
         files = {file: digest for file, digest in listed.files.items() if not file.startswith("evidence/")}
         bundle.write("manifest.json", pretty_json(listed.model_copy(update={"files": files}).model_dump(mode="json")))
     draft = Draft(tmp_path)
     draft.begin()
+    if change.endswith("stage"):
+        (draft.stage / "evidence" / "k1").mkdir(parents=True)
     assert draft.evidence("k1") is None
     put(draft, "k1", 1)
     assert draft.evidence("k1").id == "x", "what was computed since is taken"

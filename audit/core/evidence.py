@@ -127,3 +127,7 @@ class Evidence(Frozen):
     tables: tuple[TableRecord, ...] = ()
     artefacts: tuple[ArtefactRecord, ...] = ()
     notes: tuple[Note, ...] = ()
+
+    def files(self) -> "tuple[TableRecord | ArtefactRecord, ...]":
+        """What lies beside the record: tables, then artefacts."""
+        return (*self.tables, *self.artefacts)

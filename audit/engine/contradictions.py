@@ -15,7 +15,7 @@ from typing import Any
 from audit.bundle import Bundle, pretty_json, printable
 from audit.core.base import sha256
 from audit.core.errors import AuditError, BundleError, SpecError
-from audit.core.evidence import ArtefactRecord, TableRecord
+from audit.core.evidence import TableRecord
 from audit.core.finding import STRENGTH, Finding, judge_gate, note_findings, strongest_opinion
 from audit.core.integrity import spec_key
 from audit.core.manifest import RENDERED, Manifest
@@ -115,8 +115,7 @@ def _tables(bundle: Bundle) -> Iterator[str]:
     """Tables and artefacts against the record of their evidence."""
     for record in bundle.records():
         home = f"evidence/{record.key}"
-        items: list[TableRecord | ArtefactRecord] = [*record.tables, *record.artefacts]
-        for item in items:
+        for item in record.files():
             if item.sha256 and bundle.sha256(item.path) != item.sha256:
                 shape = _shape(bundle, item) if isinstance(item, TableRecord) else ""
                 yield f"{item.path}: is not what {home}/evidence.json records{shape}"
