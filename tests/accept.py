@@ -30,6 +30,10 @@ FIGURES = """
 |---|---|---|---|
 """
 OTHER = ("SKIPPED", "XFAIL", "FAILED", "ERROR")
+NO_DUMP = ("-o", "faulthandler_timeout=0")
+"""At full count a test may take longer than one that hangs, and the dump of running threads can end the process."""
+PASSED_OR_NOT = {0, 1}
+"""Exit codes of pytest after all tests were run."""
 MISSING = """
 ## What did not pass, or was not run
 
@@ -85,13 +89,15 @@ def _measured(words: list[str]) -> tuple[int, str, list[tuple[str, str, str]], l
         target = Path(folder) / "figures.jsonl"
         target.touch()
         env = {**os.environ, "AUDIT_ACCEPT": "1", "AUDIT_FIGURES": str(target)}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NO_DUMP, *words]
         with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout or ():
                 sys.stdout.write(line)
                 last = line.strip() or last
                 if line.startswith(OTHER):
                     other.append(line.strip())
+        if process.returncode not in PASSED_OR_NOT:
+            other.append(f"ERROR the tests ended with code {process.returncode}, and what came after is not here")
         told = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     figures = [(str(row["what"]), str(row["value"]), str(row["setting"])) for row in told]
     return process.returncode, last.strip("= "), figures, other

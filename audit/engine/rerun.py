@@ -12,6 +12,7 @@ from audit.core.manifest import InputRecord, Manifest
 from audit.core.model import Allow
 from audit.core.plan import Plan
 from audit.core.replay import TOLERANCE, Comparison, Difference
+from audit.draft import Draft
 from audit.engine.files import file_sha256
 from audit.engine.load import Loading, load_inputs
 from audit.engine.progress import Progress, Quiet
@@ -159,7 +160,7 @@ def _compared(
     wanted = {task.id for task in plan.tasks if recorded[task.id].status != "incomplete"}
     comparison = Comparison(again.tolerance)
     with tempfile.TemporaryDirectory(prefix="audit-rerun-") as scratch:
-        other = Bundle(Path(scratch))
+        other = Draft(Path(scratch))
         options = Options(allow=again.allow, workers=again.workers, pseudonym_key=again.pseudonym_key)
         found = compute(other, loaded, loading, plan, wanted, options, progress)
         for task in plan.tasks:
