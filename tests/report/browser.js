@@ -57,7 +57,8 @@ async function use(tab) {
     await controls.locator("select").selectOption(choice);
     selected = { choice, ...(await tab.evaluate(tables))[last] };
   }
-  return { before: before[last], up, down, filtered, selected };
+  const results = await table.locator("tbody td:last-child .badge").count();
+  return { before: before[last], up, down, filtered, results, selected };
 }
 
 // Every stop of the tab key, with the name that a screen reader would say and whether the focus can be seen.
