@@ -42,8 +42,15 @@ class Here(Executor):
 class _Pool(ProcessPoolExecutor):
     """Processes that never hear Ctrl-C: the main process hears it too, and ends them."""
 
+    def __init__(self, workers: int, initializer: Callable[..., object], initargs: tuple[object, ...]) -> None:
+        context = multiprocessing.get_context("spawn")
+        super().__init__(workers, mp_context=context, initializer=initializer, initargs=initargs)
+        # All start before the thread that watches them: where one dies it goes through all, and failed with a traceback
+        # if one was added meanwhile.
+        self._safe_to_dynamically_spawn_children = False
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """The future of a call; any of them may start a process, which inherits the blocked signal."""
+        """The future of a call; the first starts the processes, which inherit the blocked signal."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().submit(fn, *args, **kwargs)
@@ -62,12 +69,7 @@ def pool(workers: int, loaded: Loaded, allow: Allow, out: Path, key: PseudonymKe
     What they are given is small: were it more than a pipe holds, and one of them killed before it has read all, this
     process would wait for ever.
     """
-    return _Pool(
-        max_workers=workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare,
-        initargs=(loaded.path, loaded.overrides, loaded.text, allow, key, out),
-    )
+    return _Pool(workers, _prepare, (loaded.path, loaded.overrides, loaded.text, allow, key, out))
 
 
 _worker: dict[str, Any] = {}

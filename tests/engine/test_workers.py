@@ -3,6 +3,9 @@
 import multiprocessing
 import signal
 import time
+from concurrent.futures import BrokenExecutor
+
+import pytest
 
 from audit.engine.workers import _Pool, stop
 
@@ -11,9 +14,9 @@ def test_every_process_of_a_pool_starts_with_ctrl_c_blocked_and_the_main_process
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
     other.start()
     before = set(multiprocessing.active_children())
-    executor = _Pool(max_workers=2, mp_context=multiprocessing.get_context("spawn"))
+    executor = _Pool(2, int, ())
     try:
-        busy = executor.submit(time.sleep, 1)  # so that the next call starts a process of its own
+        busy = executor.submit(time.sleep, 1)
         masks = [executor.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()) for _ in range(8)]
         assert all(signal.SIGINT in mask.result(timeout=60) for mask in masks)
         busy.result(timeout=60)
@@ -25,3 +28,18 @@ def test_every_process_of_a_pool_starts_with_ctrl_c_blocked_and_the_main_process
     assert not set(multiprocessing.active_children()) - before
     other.kill()
     other.join()
+
+
+def test_all_processes_start_before_the_thread_that_watches_them_and_goes_through_them_when_one_dies(capfd):
+    executor = _Pool(3, int, ())
+    try:
+        first = executor.submit(time.sleep, 600)
+        there = dict(executor._processes)
+        assert len(there) == 3
+        next(iter(there.values())).kill()
+        with pytest.raises(BrokenExecutor):
+            first.result(timeout=60)
+        assert dict(executor._processes or there) == there, "none is added later"
+    finally:
+        stop(executor)
+    assert "Traceback" not in capfd.readouterr().err
