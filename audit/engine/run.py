@@ -120,8 +120,7 @@ def _run(bundle: Draft, loaded: Loaded, texts: Texts, options: Options, progress
         wanted = _wanted(plan, options.only)
     evidence = compute(bundle, loaded, loading, plan, wanted, options, progress)
     records = (_spec_evidence(loaded, loading, texts, bundle), *evidence.values())
-    outcome = _conclude(bundle, loaded, loading, texts, plan, records, options)
-    return replace(outcome, altered=tuple(task.id for task in plan.tasks if task.key in bundle.distrusted))
+    return _conclude(bundle, loaded, loading, texts, plan, records, options)
 
 
 def compute(
@@ -281,7 +280,8 @@ def _conclude(
     with bundle.scratch():
         reports = render(bundle, loaded.spec.report.formats)
     bundle.write_manifest(bundle.manifest())
-    return Outcome(bundle.root, tuple(records), tuple(findings), tuple(reports), exit_code(records, findings))
+    altered = tuple(task.id for task in plan.tasks if task.key in bundle.distrusted)
+    return Outcome(bundle.root, tuple(records), tuple(findings), tuple(reports), exit_code(records, findings), altered)
 
 
 def exit_code(records: Sequence[Evidence], findings: Sequence[Finding]) -> Literal[0, 1, 3, 5]:
